@@ -1,0 +1,1 @@
+"""Ground floor: settings, secrets, database, jobs, keys, egress, redaction, time and ids."""

@@ -1,0 +1,100 @@
+"""Identifiers and randomness, injectable so that tests can hold them still."""
+
+from __future__ import annotations
+
+import base64
+import os
+import random
+import threading
+import uuid
+from typing import Protocol
+
+from .clock import Clock
+
+
+class Ids(Protocol):
+    """Where every module gets its identifiers and random bytes from."""
+
+    def uuid7(self) -> str:
+        """Return a new time-ordered UUID (RFC 9562, section 5.7) as lower-case text."""
+        ...
+
+    def token(self, nbytes: int = 32) -> str:
+        """Return `nbytes` of randomness as URL-safe base64 without padding."""
+        ...
+
+    def random_bytes(self, n: int) -> bytes:
+        """Return `n` random bytes fit for keys and challenges."""
+        ...
+
+    def jitter(self) -> float:
+        """Return a number in [0, 1) that spreads retries; never used for a secret."""
+        ...
+
+
+class SystemIds:
+    """Identifiers from the operating system's random source and a clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last = (0, 0)
+
+    def uuid7(self) -> str:
+        """Return a UUIDv7, strictly increasing within this process (RFC 9562, section 6.2, method 1)."""
+        with self._lock:
+            millis = int(self._clock.now().timestamp() * 1000)
+            last_millis, counter = self._last
+            if millis > last_millis:
+                counter = int.from_bytes(os.urandom(2), "big") & 0x7FF
+            else:
+                millis, counter = last_millis, counter + 1
+                if counter > 0xFFF:
+                    millis, counter = millis + 1, 0
+            self._last = (millis, counter)
+        tail = int.from_bytes(os.urandom(8), "big") & ((1 << 62) - 1)
+        value = (millis & ((1 << 48) - 1)) << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62 | tail
+        return str(uuid.UUID(int=value))
+
+    def token(self, nbytes: int = 32) -> str:
+        """Return `nbytes` of randomness as URL-safe base64 without padding."""
+        return base64.urlsafe_b64encode(os.urandom(nbytes)).rstrip(b"=").decode("ascii")
+
+    def random_bytes(self, n: int) -> bytes:
+        """Return `n` bytes from the operating system."""
+        return os.urandom(n)
+
+    def jitter(self) -> float:
+        """Return a number in [0, 1)."""
+        return random.random()  # noqa: S311 - spreads retries, guards nothing
+
+
+class SeededIds(SystemIds):
+    """Identifiers that repeat for a seed: for tests and reproducible output, never for secrets."""
+
+    def __init__(self, clock: Clock, seed: int) -> None:
+        super().__init__(clock)
+        self._rng = random.Random(seed)  # noqa: S311 - determinism is the point
+
+    def uuid7(self) -> str:
+        """Return a UUIDv7 whose random part comes from the seed."""
+        millis = int(self._clock.now().timestamp() * 1000)
+        last_millis, counter = self._last
+        counter = counter + 1 if millis <= last_millis else 0
+        millis = max(millis, last_millis)
+        self._last = (millis, counter)
+        tail = self._rng.getrandbits(62)
+        value = (millis & ((1 << 48) - 1)) << 80 | 0x7 << 76 | (counter & 0xFFF) << 64 | 0b10 << 62 | tail
+        return str(uuid.UUID(int=value))
+
+    def token(self, nbytes: int = 32) -> str:
+        """Return a repeatable token."""
+        return base64.urlsafe_b64encode(self.random_bytes(nbytes)).rstrip(b"=").decode("ascii")
+
+    def random_bytes(self, n: int) -> bytes:
+        """Return repeatable bytes."""
+        return self._rng.randbytes(n)
+
+    def jitter(self) -> float:
+        """Return a repeatable number in [0, 1)."""
+        return self._rng.random()
