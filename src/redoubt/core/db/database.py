@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine, Result, make_url
+from sqlalchemy.engine import Connection, CursorResult, Engine, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from .errors import DatabaseError, StorageUnavailable
@@ -40,9 +40,9 @@ class Tx:
         self.dialect: Dialect = dialect
         self._after_commit: list[Callable[[], None]] = []
 
-    def execute(self, statement: sa.Executable, params: Parameters = None) -> Result[Any]:
+    def execute(self, statement: sa.Executable, params: Parameters = None) -> CursorResult[Any]:
         """Run one SQLAlchemy statement; values travel as bound parameters only."""
-        return self.conn.execute(statement, params)
+        return cast(CursorResult[Any], self.conn.execute(statement, params))
 
     def after_commit(self, fn: Callable[[], None]) -> None:
         """Call `fn` once this transaction has committed; it is forgotten on a roll-back."""
@@ -75,7 +75,10 @@ class Database:
             self.dialect: Dialect = "sqlite"
             path = parsed.database
             if not path or path == ":memory:":
-                raise DatabaseError("an in-memory database loses what it acknowledged.", hint="Name a file: sqlite:///var/app.db")
+                raise DatabaseError(
+                    "an in-memory database loses what it acknowledged.",
+                    hint="Name a file: sqlite:///var/app.db",
+                )
             self.path: Path | None = Path(path).absolute()
             self._writer, self._reader = _sqlite_engines(self.path)
             self._lock_file = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -86,7 +89,9 @@ class Database:
             self._writer, self._reader = _postgres_engines(parsed.set(drivername="postgresql+psycopg"))
             write_threads = _PG_WRITE_THREADS
         else:
-            raise DatabaseError(f"no database of the kind {backend!r}.", hint="Use sqlite:///… or postgresql://…")
+            raise DatabaseError(
+                f"no database of the kind {backend!r}.", hint="Use sqlite:///… or postgresql://…"
+            )
         self._write_pool = ThreadPoolExecutor(write_threads, thread_name_prefix="redoubt-write")
         self._read_pool = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="redoubt-read")
         self.group = GroupCommit(self, gather=0.001 if self.dialect == "sqlite" else 0.0)
@@ -151,9 +156,15 @@ def _sqlite_engines(path: Path) -> tuple[Engine, Engine]:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     url = sa.URL.create("sqlite", database=str(path))
     arguments = {"check_same_thread": False, "isolation_level": None, "timeout": 10.0}
-    writer = sa.create_engine(url, connect_args=arguments, poolclass=sa.QueuePool, pool_size=1, max_overflow=0)
+    writer = sa.create_engine(
+        url, connect_args=arguments, poolclass=sa.QueuePool, pool_size=1, max_overflow=0
+    )
     reader = sa.create_engine(
-        url, connect_args=arguments, poolclass=sa.QueuePool, pool_size=_READ_THREADS, max_overflow=_READ_THREADS
+        url,
+        connect_args=arguments,
+        poolclass=sa.QueuePool,
+        pool_size=_READ_THREADS,
+        max_overflow=_READ_THREADS,
     )
     for engine, begin, query_only in ((writer, "BEGIN IMMEDIATE", "OFF"), (reader, "BEGIN", "ON")):
         _configure_sqlite(engine, begin, query_only)
@@ -199,8 +210,12 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        raise StorageUnavailable("the database could not be reached or is busy; nothing was written.") from error
+        raise StorageUnavailable(
+            "the database could not be reached or is busy; nothing was written."
+        ) from error
     except DBAPIError as error:
         if error.connection_invalidated:
-            raise StorageUnavailable("the connection to the database was lost; nothing is known to be written.") from error
+            raise StorageUnavailable(
+                "the connection to the database was lost; nothing is known to be written."
+            ) from error
         raise

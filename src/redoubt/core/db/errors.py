@@ -1,8 +1,8 @@
 """What can go wrong with the database.
 
-    DatabaseError
-    ├── StorageUnavailable   the server or the file could not be reached, or is locked for too long
-    └── MigrationError       the schema is not what this version needs
+DatabaseError
+├── StorageUnavailable   the server or the file could not be reached, or is locked for too long
+└── MigrationError       the schema is not what this version needs
 """
 
 from __future__ import annotations

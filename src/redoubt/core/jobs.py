@@ -1,0 +1,404 @@
+"""Work that outlives its request: one table, two claim statements, two kinds of handler.
+
+A *transactional* handler runs in the transaction that marks its job done, so its effect happens exactly once.
+An *outward* handler first calls the world outside any transaction, then settles: the result and the job's state
+are written together. An outward call can happen twice (the process may die after it), so the other side must be
+idempotent for the job's id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from attrs import frozen
+
+from .base import Core
+from .clock import Clock
+from .db import Domain, Json, Timestamp, Tx, tenant_column
+from .errors import RedoubtError
+from .ids import Ids
+
+log = logging.getLogger("redoubt.jobs")
+
+metadata = sa.MetaData()
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    tenant_column(),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("lane", sa.Text, nullable=False, server_default=""),
+    sa.Column("key", sa.Text, nullable=True, unique=True),
+    sa.Column("payload", Json, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("max_attempts", sa.Integer, nullable=False),
+    sa.Column("run_at", Timestamp, nullable=False),
+    sa.Column("lease_token", sa.Text, nullable=True),
+    sa.Column("lease_until", Timestamp, nullable=True),
+    sa.Column("last_error", sa.Text, nullable=True),
+    sa.Column("created_at", Timestamp, nullable=False),
+    sa.Column("finished_at", Timestamp, nullable=True),
+    sa.CheckConstraint("state IN ('ready', 'running', 'done', 'dead')", name="jobs_state"),
+    sa.Index("jobs_due", "state", "run_at"),
+)
+
+DOMAIN = Domain(name="core", migrations=Path(__file__).parent / "migrations", metadata=metadata)
+
+_LEASE = timedelta(seconds=60)
+_KEPT = timedelta(days=7)
+_MAX_ERROR = 500
+
+
+@frozen
+class Job:
+    """One piece of work as its handler sees it."""
+
+    id: str
+    tenant: str
+    kind: str
+    lane: str
+    payload: Mapping[str, Any]
+    attempts: int
+    max_attempts: int
+    created_at: datetime
+    lease_token: str
+
+
+class Retry(RedoubtError):
+    """Raised by a handler that wants its job to run again later; `after` overrides the back-off."""
+
+    code = "job-retry"
+
+    def __init__(self, message: str, *, after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class GiveUp(RedoubtError):
+    """Raised by a handler whose job can never succeed: it goes to the dead letters at once."""
+
+    code = "job-give-up"
+
+
+Transactional = Callable[[Tx, Job], None]
+Outward = Callable[[Job], Awaitable[Any]]
+Settle = Callable[[Tx, Job, Any], None]
+OnDead = Callable[[Tx, Job, str], None]
+
+
+@frozen
+class Backoff:
+    """Exponential back-off with full jitter: up to `base · 2^attempts` seconds, never above `cap`."""
+
+    base: float = 1.0
+    cap: float = 3600.0
+
+    def delay(self, attempts: int, jitter: float) -> timedelta:
+        """Return the wait before the next attempt; `jitter` in [0, 1) picks from its upper half."""
+        ceiling = min(self.cap, self.base * 2.0 ** min(attempts, 30))
+        return timedelta(seconds=ceiling * (0.5 + jitter / 2))
+
+
+@frozen
+class _Handler:
+    transactional: Transactional | None
+    outward: Outward | None
+    settle: Settle | None
+    on_dead: OnDead | None
+    backoff: Backoff
+    lane_limit: int
+
+
+def enqueue(
+    tx: Tx,
+    core: Core,
+    kind: str,
+    payload: Mapping[str, Any],
+    *,
+    tenant: str = "main",
+    run_at: datetime | None = None,
+    key: str | None = None,
+    lane: str = "",
+    max_attempts: int = 12,
+) -> str:
+    """Add a job in the caller's transaction and return its id; with a `key` that exists, return that job's id."""
+    return add(
+        tx, core.clock, core.ids, kind, payload,
+        tenant=tenant, run_at=run_at, key=key, lane=lane, max_attempts=max_attempts,
+    )  # fmt: skip
+
+
+def add(
+    tx: Tx,
+    clock: Clock,
+    ids: Ids,
+    kind: str,
+    payload: Mapping[str, Any],
+    *,
+    tenant: str = "main",
+    run_at: datetime | None = None,
+    key: str | None = None,
+    lane: str = "",
+    max_attempts: int = 12,
+) -> str:
+    """Do what `enqueue` does, for callers that hold no `Core`."""
+    now = clock.now()
+    job_id = ids.uuid7()
+    values = {
+        "id": job_id, "tenant": tenant, "kind": kind, "lane": lane, "key": key, "payload": dict(payload),
+        "state": "ready", "attempts": 0, "max_attempts": max_attempts, "run_at": run_at or now, "created_at": now,
+    }  # fmt: skip
+    if key is None:
+        tx.execute(sa.insert(jobs), values)
+        return job_id
+    found = tx.execute(sa.select(jobs.c.id).where(jobs.c.key == key)).scalar_one_or_none()
+    if found is not None:
+        return str(found)
+    tx.execute(_insert_once(tx).values(values))
+    return str(tx.execute(sa.select(jobs.c.id).where(jobs.c.key == key)).scalar_one())
+
+
+def _insert_once(tx: Tx) -> Any:
+    if tx.dialect == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+        return sqlite_insert(jobs).on_conflict_do_nothing(index_elements=["key"])
+    from sqlalchemy.dialects.postgresql import insert as postgres_insert
+
+    return postgres_insert(jobs).on_conflict_do_nothing(index_elements=["key"])
+
+
+def claim(
+    tx: Tx, now: datetime, token: str, kinds: Sequence[str], limit: int, *, full_lanes: Sequence[str] = ()
+) -> list[Job]:
+    """Claim up to `limit` due jobs of `kinds` for one minute; a job whose worker died is claimed again after that."""
+    due = sa.or_(
+        sa.and_(jobs.c.state == "ready", jobs.c.run_at <= now),
+        sa.and_(jobs.c.state == "running", jobs.c.lease_until < now),
+    )
+    wanted = (
+        sa.select(jobs.c.id)
+        .where(due, jobs.c.kind.in_(kinds))
+        .order_by(jobs.c.run_at, jobs.c.id)
+        .limit(limit)
+    )
+    if full_lanes:
+        wanted = wanted.where(jobs.c.lane.not_in(full_lanes))
+    if tx.dialect == "postgresql":
+        wanted = wanted.with_for_update(skip_locked=True)
+    rows = tx.execute(
+        sa.update(jobs)
+        .where(jobs.c.id.in_(wanted.scalar_subquery()))
+        .values(state="running", lease_token=token, lease_until=now + _LEASE, attempts=jobs.c.attempts + 1)
+        .returning(jobs)
+    ).mappings()
+    claimed = [
+        Job(
+            id=row["id"], tenant=row["tenant"], kind=row["kind"], lane=row["lane"], payload=row["payload"],
+            attempts=row["attempts"], max_attempts=row["max_attempts"], created_at=row["created_at"], lease_token=token,
+        )
+        for row in rows
+    ]  # fmt: skip
+    return sorted(claimed, key=lambda job: job.id)
+
+
+def _held(job: Job) -> sa.ColumnElement[bool]:
+    return sa.and_(jobs.c.id == job.id, jobs.c.lease_token == job.lease_token, jobs.c.state == "running")
+
+
+class _LeaseLost(Exception):
+    """Another worker took the job over; this one's effect is rolled back."""
+
+
+def _finish(tx: Tx, job: Job, now: datetime) -> None:
+    done = tx.execute(
+        sa.update(jobs)
+        .where(_held(job))
+        .values(state="done", finished_at=now, lease_token=None, lease_until=None)
+    )
+    if done.rowcount != 1:
+        raise _LeaseLost
+
+
+class Jobs:
+    """The worker's side: handlers by kind, and the loop that runs what is due."""
+
+    def __init__(self, core: Core, *, concurrency: int = 16) -> None:
+        self._core = core
+        self._handlers: dict[str, _Handler] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        self._lanes: Counter[str] = Counter()
+        self._concurrency = concurrency
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds that have a handler."""
+        return sorted(self._handlers)
+
+    def transactional(
+        self,
+        kind: str,
+        handler: Transactional,
+        *,
+        backoff: Backoff | None = None,
+        on_dead: OnDead | None = None,
+    ) -> None:
+        """Run `handler(tx, job)` in the transaction that marks the job done."""
+        self._handlers[kind] = _Handler(handler, None, None, on_dead, backoff or Backoff(), 0)
+
+    def outward(
+        self,
+        kind: str,
+        call: Outward,
+        settle: Settle,
+        *,
+        backoff: Backoff | None = None,
+        on_dead: OnDead | None = None,
+        lane_limit: int = 0,
+    ) -> None:
+        """Await `call(job)` outside a transaction, then run `settle(tx, job, outcome)` with the job's end.
+
+        At most `lane_limit` jobs of one lane run at once in this worker (0: no limit), so that one slow peer
+        starves nobody else.
+        """
+        self._handlers[kind] = _Handler(None, call, settle, on_dead, backoff or Backoff(), lane_limit)
+
+    async def run_once(self, limit: int = 16) -> int:
+        """Claim what is due, run it to its end, and return how many jobs ran."""
+        claimed = await self._claim(limit)
+        await asyncio.gather(*(self._run(job) for job in claimed))
+        return len(claimed)
+
+    async def run(self, stop: asyncio.Event, *, idle: float = 0.1) -> None:
+        """Run due jobs until `stop` is set, then wait for those under way."""
+        while not stop.is_set():
+            free = self._concurrency - len(self._running)
+            claimed: list[Job] = []
+            if free > 0:
+                try:
+                    claimed = await self._claim(free)
+                except Exception:
+                    log.exception("jobs could not be claimed; trying again")
+                    await asyncio.sleep(1)
+            for job in claimed:
+                task = asyncio.create_task(self._run(job))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+            if not claimed:
+                try:
+                    await asyncio.wait_for(stop.wait(), idle)
+                except TimeoutError:
+                    continue
+        if self._running:
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def prune(self) -> int:
+        """Delete jobs that ended well more than seven days ago; the dead ones stay until somebody decides."""
+        before = self._core.clock.now() - _KEPT
+
+        def delete(tx: Tx) -> int:
+            return tx.execute(
+                sa.delete(jobs).where(jobs.c.state == "done", jobs.c.finished_at < before)
+            ).rowcount
+
+        return await self._core.db.write(delete)
+
+    async def _claim(self, limit: int) -> list[Job]:
+        if not self._handlers:
+            return []
+        now, token, kinds = self._core.clock.now(), self._core.ids.token(12), self.kinds
+        full = [lane for lane, count in self._lanes.items() if lane and 0 < self._lane_limit(lane) <= count]
+
+        def any_due(tx: Tx) -> bool:
+            due = sa.or_(
+                sa.and_(jobs.c.state == "ready", jobs.c.run_at <= now),
+                sa.and_(jobs.c.state == "running", jobs.c.lease_until < now),
+            )
+            return (
+                tx.execute(sa.select(jobs.c.id).where(due, jobs.c.kind.in_(kinds)).limit(1)).first()
+                is not None
+            )
+
+        if not await self._core.db.read(any_due):  # an idle worker takes no write lock
+            return []
+        claimed = await self._core.db.write(lambda tx: claim(tx, now, token, kinds, limit, full_lanes=full))
+        for job in claimed:
+            self._lanes[self._lane_key(job)] += 1
+        return claimed
+
+    def _lane_limit(self, lane: str) -> int:
+        return max((handler.lane_limit for handler in self._handlers.values()), default=0)
+
+    @staticmethod
+    def _lane_key(job: Job) -> str:
+        return job.lane
+
+    async def _run(self, job: Job) -> None:
+        handler = self._handlers[job.kind]
+        try:
+            if handler.transactional is not None:
+                run = handler.transactional
+
+                def effect(tx: Tx) -> None:
+                    _finish(tx, job, self._core.clock.now())
+                    run(tx, job)
+
+                await self._core.db.write(effect)
+            elif handler.outward is not None and handler.settle is not None:
+                settle = handler.settle
+                outcome = await handler.outward(job)
+
+                def settled(tx: Tx) -> None:
+                    _finish(tx, job, self._core.clock.now())
+                    settle(tx, job, outcome)
+
+                await self._core.db.write(settled)
+        except _LeaseLost:
+            log.warning("job %s of kind %s was taken over by another worker", job.id, job.kind)
+        except Exception as error:
+            await self._failed(job, handler, error)
+        finally:
+            self._lanes[self._lane_key(job)] -= 1
+
+    async def _failed(self, job: Job, handler: _Handler, error: Exception) -> None:
+        dead = isinstance(error, GiveUp) or job.attempts >= job.max_attempts
+        after = error.after if isinstance(error, Retry) and error.after is not None else None
+        wait = after or handler.backoff.delay(job.attempts, self._core.ids.jitter())
+        known = isinstance(error, RedoubtError)
+        reason = self._core.redactor.text(
+            f"{type(error).__name__}: {error}" if known else type(error).__name__
+        )[:_MAX_ERROR]
+        now = self._core.clock.now()
+
+        def write(tx: Tx) -> None:
+            changed = tx.execute(
+                sa.update(jobs)
+                .where(_held(job))
+                .values(
+                    state="dead" if dead else "ready",
+                    run_at=now + wait,
+                    last_error=reason,
+                    lease_token=None,
+                    lease_until=None,
+                    finished_at=now if dead else None,
+                )
+            )
+            if changed.rowcount == 1 and dead and handler.on_dead is not None:
+                handler.on_dead(tx, job, reason)
+
+        if known:
+            log.warning("job %s of kind %s failed, attempt %d: %s", job.id, job.kind, job.attempts, reason)
+        else:
+            log.error("job %s of kind %s failed, attempt %d", job.id, job.kind, job.attempts, exc_info=error)
+        try:
+            await self._core.db.write(write)
+        except Exception:
+            log.exception("the failure of job %s could not be written; its lease will run out", job.id)
