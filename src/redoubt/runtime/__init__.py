@@ -1,0 +1,1 @@
+"""Binds the domains to an ASGI app: middleware, permissions, migrations, processes."""

@@ -1,0 +1,153 @@
+"""Starts an app's processes, restarts those that die, and stops them all together."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from attrs import define, field, frozen
+
+from redoubt.core.errors import RedoubtError
+
+log = logging.getLogger("redoubt.supervisor")
+
+_STOP_SECONDS = 8.0
+_CALM_SECONDS = 20.0
+_MAX_BACKOFF = 5.0
+_PR_SET_PDEATHSIG = 1
+
+
+class StartError(RedoubtError):
+    """A process of the app did not come up."""
+
+    code = "start"
+
+
+@frozen
+class Service:
+    """A process to run: its name, its command, and how to see that it is ready."""
+
+    name: str
+    command: Sequence[str]
+    ready: Callable[[], bool]
+    environment: Mapping[str, str] = field(factory=dict)
+    cwd: Path | None = None
+
+
+@define
+class _Child:
+    service: Service
+    process: subprocess.Popen[bytes]
+    started: float
+    failures: int = 0
+    retry_at: float = 0.0
+
+
+class Supervisor:
+    """Runs services as children in groups of their own; a child never outlives the supervisor."""
+
+    def __init__(self, log_folder: Path, environment: Mapping[str, str]) -> None:
+        self._logs = log_folder
+        self._environment = dict(environment)
+        self._children: dict[str, _Child] = {}
+        log_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process id of each service, for operators and for tests that kill them."""
+        return {name: child.process.pid for name, child in self._children.items()}
+
+    def start(self, service: Service, *, timeout: float = 40.0) -> None:
+        """Start `service` and wait until it is ready; raises StartError with the end of its log."""
+        child = _Child(service, self._spawn(service), time.monotonic())
+        self._children[service.name] = child
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if child.process.poll() is not None:
+                break
+            if service.ready():
+                return
+            time.sleep(0.05)
+        raise StartError(
+            f"{service.name} did not start.", hint=f"The end of its log:\n{self._tail(service.name)}"
+        )
+
+    def watch(self, stop: Callable[[], bool], on_restart: Callable[[], None] | None = None) -> None:
+        """Restart whatever dies, with back-off, until `stop()` says so."""
+        while not stop():
+            for child in self._children.values():
+                self._revive(child, on_restart)
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Ask every process group to end, wait, then kill what is left."""
+        for child in self._children.values():
+            _signal_group(child.process, signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_SECONDS
+        for child in self._children.values():
+            try:
+                child.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.warning("%s did not stop in time", child.service.name)
+            _signal_group(child.process, signal.SIGKILL)
+            child.process.wait()
+        self._children.clear()
+
+    def _revive(self, child: _Child, on_restart: Callable[[], None] | None) -> None:
+        status = child.process.poll()
+        if status is None:
+            return
+        now = time.monotonic()
+        if child.retry_at == 0.0:
+            _signal_group(child.process, signal.SIGKILL)
+            child.failures = 0 if now - child.started > _CALM_SECONDS else child.failures + 1
+            wait = 0.0 if child.failures <= 3 else min(_MAX_BACKOFF, 0.2 * 2.0 ** (child.failures - 3))
+            child.retry_at = now + wait
+            log.warning("%s ended with %s; starting it again", child.service.name, status)
+        if now >= child.retry_at:
+            child.process = self._spawn(child.service)
+            child.started, child.retry_at = now, 0.0
+            if on_restart is not None:
+                on_restart()
+
+    def _spawn(self, service: Service) -> subprocess.Popen[bytes]:
+        path = self._logs / f"{service.name}.log"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "ab") as out:
+            return _popen(service, {**self._environment, **service.environment}, out)
+
+    def _tail(self, name: str) -> str:
+        path = self._logs / f"{name}.log"
+        return path.read_text(errors="replace")[-2000:] if path.exists() else ""
+
+
+def _popen(service: Service, environment: Mapping[str, str], out: IO[bytes]) -> subprocess.Popen[bytes]:
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def die_with_parent() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    return subprocess.Popen(
+        list(service.command),
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=out,
+        env=dict(environment),
+        cwd=service.cwd,
+        start_new_session=True,
+        preexec_fn=die_with_parent,
+    )
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return
