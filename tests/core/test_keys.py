@@ -29,12 +29,12 @@ from redoubt.core.secrets import Secret, SecretRef
 MASTER = Secret("m" * 43)
 
 
-@pytest.fixture()
+@pytest.fixture
 def path(tmp_path):
     return tmp_path / "keys" / "keyring"
 
 
-@pytest.fixture()
+@pytest.fixture
 def ring(path):
     return Keyring.create(path, MASTER)
 
