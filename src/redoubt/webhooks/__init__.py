@@ -1,0 +1,1 @@
+"""Webhooks: signed deliveries in, kept exactly once, and signed deliveries out."""
