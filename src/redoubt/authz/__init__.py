@@ -1,0 +1,1 @@
+"""Authorization: Cedar policies, who decides by them, and who may change them."""

@@ -1,0 +1,115 @@
+"""What can go wrong with authorization.
+
+AuthzError
+├── AccessModelError     access rules that cannot be compiled
+├── PolicyRejected       policies or schema that do not parse, type-check or carry unique @ids; holds every problem
+├── PolicyStoreError
+│   ├── UnknownVersion   no such stored version
+│   ├── StaleBase        the head moved since the change was written
+│   ├── GenesisExists    version 0 is recorded already
+│   ├── ReviewRequired   a change without a second person
+│   └── CorruptPolicies  what is stored is not what its hash says
+├── UnguardedRoutes      routes without a permission, or with an action that the schema does not know
+├── UnknownRole          a role that no policy set declares
+└── ReplayError          a recorded decision that cannot be decided again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from redoubt.core.errors import RedoubtError
+
+
+class AuthzError(RedoubtError):
+    """Authorization refused its input or its own state."""
+
+    code = "authz"
+
+
+class AccessModelError(AuthzError):
+    """The access rules contradict themselves or name what is not there."""
+
+    code = "access-model"
+
+
+@frozen
+class PolicyProblem:
+    """One thing wrong with one policy file: where, which policy, what."""
+
+    file: str
+    policy_id: str | None
+    message: str
+
+    def __str__(self) -> str:
+        where = f"{self.file} @id({self.policy_id!r})" if self.policy_id is not None else self.file
+        return f"{where}: {self.message}"
+
+
+class PolicyRejected(AuthzError):
+    """Policies were refused; the running set stays."""
+
+    code = "policy-rejected"
+
+    def __init__(self, problems: Sequence[PolicyProblem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(
+            "\n".join(str(problem) for problem in self.problems),
+            hint="Nothing was changed; correct the files and try again.",
+        )
+
+
+class PolicyStoreError(AuthzError):
+    """The policy store refused."""
+
+    code = "policy-store"
+
+
+class UnknownVersion(PolicyStoreError):
+    """No such policy version is stored for the tenant."""
+
+    code = "policy-version-unknown"
+
+
+class StaleBase(PolicyStoreError):
+    """The head moved since this change was written; it was reviewed against policies that no longer run."""
+
+    code = "policy-base-stale"
+
+
+class GenesisExists(PolicyStoreError):
+    """Version 0 was recorded before; every later change waits for a second person."""
+
+    code = "policy-genesis-exists"
+
+
+class ReviewRequired(PolicyStoreError):
+    """A policy change came without an approval by somebody else."""
+
+    code = "policy-review-required"
+
+
+class CorruptPolicies(PolicyStoreError):
+    """Stored policies do not match their hash or no longer parse: everything is denied until that is repaired."""
+
+    code = "policy-corrupt"
+
+
+class UnguardedRoutes(AuthzError):
+    """Some routes declare no permission or an unknown one: the app does not start."""
+
+    code = "routes-unguarded"
+
+
+class UnknownRole(AuthzError):
+    """A role that is not declared."""
+
+    code = "role-unknown"
+
+
+class ReplayError(AuthzError):
+    """A recorded decision cannot be decided again."""
+
+    code = "decision-replay"

@@ -1,0 +1,197 @@
+"""A policy set: parsed and checked text, its content address, and handles that the engine decides with.
+
+The canonical body is `{schema, policies: [{id, text}] sorted by id}`, both rendered by the engine, so that comments,
+layout and file names do not make a new version.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cedarpy
+from attrs import field, frozen
+
+from redoubt.core.canonical import canonical_json, sha256_hex
+
+from .errors import CorruptPolicies, PolicyProblem, PolicyRejected
+from .text import uid
+
+SCHEMA_SUFFIX = ".cedarschema"
+POLICY_SUFFIX = ".cedar"
+MAX_BYTES = 2 * 1024 * 1024
+
+
+@frozen
+class PolicySource:
+    """Policies as their author wrote them: schema text and policy files by name."""
+
+    schema: str
+    policies: Mapping[str, str]
+    schema_file: str = "schema.cedarschema"
+
+
+@frozen
+class PolicySet:
+    """A checked, immutable policy set, ready to decide.
+
+    `policies` holds each policy's JSON form by `@id`, `texts` its canonical text.
+    """
+
+    version: str
+    schema_text: str
+    texts: Mapping[str, str]
+    policies: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    schema: Any = field(repr=False, eq=False)
+    engine: Any = field(repr=False, eq=False)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """Return the canonical body that `version` is the hash of."""
+        return body_of(self.schema_text, self.texts)
+
+    def knows_action(self, name: str) -> bool:
+        """Say whether the schema declares the action `name` for some principal and resource."""
+        probe = f"permit (principal, action == {uid('Action', name)}, resource);"
+        return bool(cedarpy.validate_policies(probe, self.schema).validation_passed)
+
+
+def body_of(schema_text: str, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return the canonical body of a schema and policies by id."""
+    return {
+        "schema": schema_text,
+        "policies": [{"id": key, "text": text} for key, text in sorted(texts.items())],
+    }
+
+
+def version_of(body: Mapping[str, Any]) -> str:
+    """Return the content address of a canonical body: its SHA-256 in hexadecimal."""
+    return sha256_hex(canonical_json(dict(body)))
+
+
+def read_folder(folder: Path) -> PolicySource:
+    """Read `*.cedar` and the one `*.cedarschema` of `folder`; raises PolicyRejected when that is not what is there."""
+    schemas = sorted(folder.glob(f"*{SCHEMA_SUFFIX}"))
+    if len(schemas) != 1:
+        raise PolicyRejected(
+            [PolicyProblem(str(folder), None, f"needs one *{SCHEMA_SUFFIX} file, has {len(schemas)}")]
+        )
+    files = {path.name: _read(path) for path in sorted(folder.glob(f"*{POLICY_SUFFIX}"))}
+    return PolicySource(_read(schemas[0]), files, schemas[0].name)
+
+
+def parse(source: PolicySource) -> PolicySet:
+    """Parse and check `source` against its own schema.
+
+    Raises PolicyRejected with every problem: syntax, types, an `@id` that is missing, empty or used twice, templates
+    (nothing links them yet).
+    """
+    try:
+        schema = cedarpy.Schema.from_str(source.schema, release_gil=True)
+    except ValueError as error:
+        raise PolicyRejected([PolicyProblem(source.schema_file, None, f"schema: {error}")]) from error
+    problems: list[PolicyProblem] = []
+    policies: dict[str, Mapping[str, Any]] = {}
+    origin: dict[str, str] = {}
+    for name, text in sorted(source.policies.items()):
+        for identity, policy in _parse_file(name, text, problems):
+            if identity in origin:
+                problems.append(
+                    PolicyProblem(name, identity, f"this @id stands in {origin[identity]} already")
+                )
+                continue
+            origin[identity] = name
+            policies[identity] = policy
+            problems += [PolicyProblem(name, identity, message) for message in _type_errors(policy, schema)]
+    if problems:
+        raise PolicyRejected(problems)
+    return _build(str(schema), policies, {key: render(policy) for key, policy in policies.items()}, schema)
+
+
+def parse_folder(folder: Path) -> PolicySet:
+    """Read, parse and check the policies of `folder`."""
+    return parse(read_folder(folder))
+
+
+def from_body(body: Mapping[str, Any], expected: str) -> PolicySet:
+    """Rebuild a stored set; raises CorruptPolicies unless its hash is `expected` and it parses and checks again."""
+    if version_of(body) != expected:
+        raise CorruptPolicies(
+            "stored policies do not have the hash they are stored under.",
+            hint="Restore the table policy_versions from a backup.",
+        )
+    try:
+        files = {item["id"]: item["text"] for item in body["policies"]}
+        restored = parse(PolicySource(body["schema"], files, "schema"))
+    except (PolicyRejected, KeyError, TypeError) as error:
+        raise CorruptPolicies(f"stored policies do not parse: {error}") from error
+    if restored.version != expected or set(restored.texts) != set(files):
+        raise CorruptPolicies(
+            "stored policies read back differently.",
+            hint="They were written by another version of the engine: import them again.",
+        )
+    return restored
+
+
+def unchecked(policies: Mapping[str, Mapping[str, Any]], schema_text: str | None) -> PolicySet:
+    """Build a set from policies in JSON form by id, without checks: for conformance runs and explanations."""
+    schema = None if schema_text is None else cedarpy.Schema.from_str(schema_text)
+    return _build(schema_text or "", policies, {}, schema)
+
+
+def engine_of(policies: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Return the engine's handle over `policies`; reasons come back as their ids."""
+    est = {"staticPolicies": dict(policies), "templates": {}, "templateLinks": []}
+    return cedarpy.PolicySet.from_json_str(json.dumps(est))
+
+
+def render(policy: Mapping[str, Any]) -> str:
+    """Return the canonical text of one policy in JSON form."""
+    est = {"staticPolicies": {"policy0": dict(policy)}, "templates": {}, "templateLinks": []}
+    return str(cedarpy.policies_from_json_str(json.dumps(est))).strip()
+
+
+def _build(
+    schema_text: str, policies: Mapping[str, Mapping[str, Any]], texts: Mapping[str, str], schema: Any
+) -> PolicySet:
+    version = version_of(body_of(schema_text, texts))
+    return PolicySet(version, schema_text, texts, policies, schema, engine_of(policies))
+
+
+def _parse_file(name: str, text: str, problems: list[PolicyProblem]) -> list[tuple[str, Mapping[str, Any]]]:
+    try:
+        est = json.loads(cedarpy.policies_to_json_str(text))
+    except ValueError as error:
+        problems.append(PolicyProblem(name, None, f"syntax: {error}"))
+        return []
+    problems += [
+        PolicyProblem(name, template.get("annotations", {}).get("id"), "templates are not supported yet")
+        for template in est["templates"].values()
+    ]
+    found = []
+    for number, policy in enumerate(est["staticPolicies"].values(), start=1):
+        identity = policy.get("annotations", {}).get("id")
+        if not identity:
+            problems.append(PolicyProblem(name, None, f'policy number {number} has no @id("…")'))
+        else:
+            found.append((identity, policy))
+    return found
+
+
+def _type_errors(policy: Mapping[str, Any], schema: Any) -> list[str]:
+    try:
+        result = cedarpy.validate_policies(render(policy), schema, release_gil=True)
+    except ValueError as error:
+        return [str(error)]
+    return [str(error.error).removeprefix("for policy `policy0`, ") for error in result.errors]
+
+
+def _read(path: Path) -> str:
+    if path.stat().st_size > MAX_BYTES:
+        raise PolicyRejected([PolicyProblem(path.name, None, f"larger than {MAX_BYTES} bytes")])
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise PolicyRejected([PolicyProblem(path.name, None, "not UTF-8")]) from error
