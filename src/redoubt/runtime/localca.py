@@ -76,7 +76,8 @@ class LocalCa:
     ) -> Certificate:
         """Return a certificate for `hosts`, made anew when it is missing or has fewer than ten days left.
 
-        `client` marks it for TLS clients instead of servers; its first host is then the service's identity.
+        `client` marks it for TLS clients instead of servers; its first host is then the service's identity, a
+        URI such as `spiffe://redoubt/app`.
         """
         self.ensure()
         paths = Certificate(self.folder / f"{name}.pem", self.folder / f"{name}.key")
@@ -116,6 +117,8 @@ class LocalCa:
 
 
 def _general_name(host: str) -> x509.GeneralName:
+    if "://" in host:
+        return x509.UniformResourceIdentifier(host)
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
