@@ -33,10 +33,10 @@ class EntityUid:
 
 @frozen
 class Extension:
-    """A value of a Cedar extension type, by its constructor: `Extension("ip", "10.0.0.0/8")`."""
+    """A value of a Cedar extension type, by its constructor: `Extension("ip", ("10.0.0.0/8",))`."""
 
     fn: str
-    arg: str
+    args: tuple[Any, ...]
 
 
 Value = bool | int | str | EntityUid | Extension | Sequence["Value"] | Mapping[str, "Value"]
@@ -90,7 +90,8 @@ def value_to_json(value: Any, depth: int = 0) -> Any:
     if isinstance(value, EntityUid):
         return {"__entity": value.to_json()}
     if isinstance(value, Extension):
-        return {"__extn": {"fn": value.fn, "arg": value.arg}}
+        args = [value_to_json(item, depth + 1) for item in value.args]
+        return {"__extn": {"fn": value.fn, "arg": args[0]} if len(args) == 1 else {"fn": value.fn, "args": args}}
     if isinstance(value, Mapping):
         if any(not isinstance(key, str) or key.startswith("__") for key in value):
             raise TypeError("a record key that is not plain text")
