@@ -26,7 +26,7 @@ class Domain:
     name: str
     migrations: Path
     metadata: sa.MetaData
-    triggers: frozenset[str] = field(default=frozenset(), converter=frozenset)
+    triggers: frozenset[str] = field(default=frozenset())
 
 
 def migrate(db: Database, domains: Iterable[Domain]) -> None:
