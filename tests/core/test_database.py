@@ -14,7 +14,12 @@ from redoubt.core.jobs import DOMAIN as CORE_DOMAIN
 from tests.conftest import all_domains
 
 metadata = sa.MetaData()
-things = sa.Table("things", metadata, sa.Column("key", sa.Text, primary_key=True), sa.Column("value", sa.Integer, nullable=False))
+things = sa.Table(
+    "things",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("value", sa.Integer, nullable=False),
+)
 
 
 @pytest.fixture
@@ -71,7 +76,9 @@ async def test_group_commit_gives_each_caller_its_own_answer(things_db: Database
 
 async def test_one_bad_item_spoils_nobody_elses(things_db: Database) -> None:
     items: list[tuple[str, int | None]] = [(f"k{i}", None if i == 13 else i) for i in range(40)]
-    answers = await asyncio.gather(*(things_db.group.submit(Claim(), item) for item in items), return_exceptions=True)
+    answers = await asyncio.gather(
+        *(things_db.group.submit(Claim(), item) for item in items), return_exceptions=True
+    )
     assert isinstance(answers[13], sa.exc.IntegrityError)
     assert [answer for i, answer in enumerate(answers) if i != 13] == [True] * 39
     assert count(things_db) == 39
@@ -84,11 +91,15 @@ def test_writers_of_two_connections_wait_in_line(things_db: Database, database_u
     def add(db: Database, prefix: str) -> None:
         try:
             for i in range(50):
-                db.write_sync(lambda tx, i=i: tx.execute(sa.insert(things), {"key": f"{prefix}{i}", "value": i}))
+                db.write_sync(
+                    lambda tx, i=i: tx.execute(sa.insert(things), {"key": f"{prefix}{i}", "value": i})
+                )
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=add, args=(db, p)) for db, p in ((things_db, "a"), (other, "b"), (other, "c"))]
+    threads = [
+        threading.Thread(target=add, args=(db, p)) for db, p in ((things_db, "a"), (other, "b"), (other, "c"))
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -116,7 +127,9 @@ def test_migrating_twice_changes_nothing_and_tables_match_their_declaration(empt
             for table in domain.metadata.tables.values():
                 found = {column["name"] for column in inspector.get_columns(table.name)}
                 assert found == {column.name for column in table.columns}, table.name
-                nullable = {column["name"]: column["nullable"] for column in inspector.get_columns(table.name)}
+                nullable = {
+                    column["name"]: column["nullable"] for column in inspector.get_columns(table.name)
+                }
                 for column in table.columns:
                     if not column.primary_key:
                         assert nullable[column.name] == column.nullable, f"{table.name}.{column.name}"
@@ -126,6 +139,8 @@ def test_migrating_twice_changes_nothing_and_tables_match_their_declaration(empt
 
 def test_a_database_of_a_newer_version_is_refused(empty_db: Database) -> None:
     migrate(empty_db, [CORE_DOMAIN])
-    empty_db.write_sync(lambda tx: tx.execute(sa.text("UPDATE alembic_version SET version_num = 'core_9999'")))
+    empty_db.write_sync(
+        lambda tx: tx.execute(sa.text("UPDATE alembic_version SET version_num = 'core_9999'"))
+    )
     with pytest.raises(MigrationError, match="newer version"):
         migrate(empty_db, [CORE_DOMAIN])

@@ -315,7 +315,7 @@ class Jobs:
         if not self._handlers:
             return []
         now, token, kinds = self._core.clock.now(), self._core.ids.token(12), self.kinds
-        full = [lane for lane, count in self._lanes.items() if lane and 0 < self._lane_limit(lane) <= count]
+        full = [lane for lane, count in self._lanes.items() if lane and 0 < self._lane_limit() <= count]
 
         def any_due(tx: Tx) -> bool:
             due = sa.or_(
@@ -329,17 +329,34 @@ class Jobs:
 
         if not await self._core.db.read(any_due):  # an idle worker takes no write lock
             return []
-        claimed = await self._core.db.write(lambda tx: claim(tx, now, token, kinds, limit, full_lanes=full))
+        claimed = await self._core.db.write(lambda tx: self._claim_within_lanes(tx, now, token, limit, full))
         for job in claimed:
-            self._lanes[self._lane_key(job)] += 1
+            self._lanes[job.lane] += 1
         return claimed
 
-    def _lane_limit(self, lane: str) -> int:
-        return max((handler.lane_limit for handler in self._handlers.values()), default=0)
+    def _claim_within_lanes(
+        self, tx: Tx, now: datetime, token: str, limit: int, full: Sequence[str]
+    ) -> list[Job]:
+        """Claim, then give back what would overfill a lane: the next round leaves that lane out."""
+        kept: list[Job] = []
+        surplus: list[str] = []
+        filling = Counter(self._lanes)
+        for job in claim(tx, now, token, self.kinds, limit, full_lanes=full):
+            most = self._handlers[job.kind].lane_limit
+            if job.lane and 0 < most <= filling[job.lane]:
+                surplus.append(job.id)
+                continue
+            filling[job.lane] += 1
+            kept.append(job)
+        if surplus:
+            back = sa.update(jobs).where(jobs.c.id.in_(surplus), jobs.c.lease_token == token)
+            tx.execute(
+                back.values(state="ready", lease_token=None, lease_until=None, attempts=jobs.c.attempts - 1)
+            )
+        return kept
 
-    @staticmethod
-    def _lane_key(job: Job) -> str:
-        return job.lane
+    def _lane_limit(self) -> int:
+        return max((handler.lane_limit for handler in self._handlers.values()), default=0)
 
     async def _run(self, job: Job) -> None:
         handler = self._handlers[job.kind]
@@ -366,7 +383,7 @@ class Jobs:
         except Exception as error:
             await self._failed(job, handler, error)
         finally:
-            self._lanes[self._lane_key(job)] -= 1
+            self._lanes[job.lane] -= 1
 
     async def _failed(self, job: Job, handler: _Handler, error: Exception) -> None:
         dead = isinstance(error, GiveUp) or job.attempts >= job.max_attempts

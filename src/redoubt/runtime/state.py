@@ -26,8 +26,8 @@ class StateError(RedoubtError):
     code = "state"
 
 
-def secret_references(settings: Settings) -> list[SecretRef]:
-    """Return every secret reference that the settings hold, each once."""
+def references_in(settings: BaseModel) -> list[SecretRef]:
+    """Return every secret reference that `settings`, or a section of it, hold, each once."""
     found: dict[str, SecretRef] = {}
 
     def walk(value: object) -> None:
@@ -62,7 +62,7 @@ def development_secrets(
     known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     missing = [
         ref.locator
-        for ref in secret_references(settings)
+        for ref in references_in(settings)
         if ref.scheme == "env" and ref.locator not in environment and ref.locator not in known
     ]
     if missing:

@@ -60,6 +60,11 @@ class Supervisor:
         log_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     @property
+    def environment(self) -> dict[str, str]:
+        """What every child inherits."""
+        return dict(self._environment)
+
+    @property
     def pids(self) -> dict[str, int]:
         """The process id of each service, for operators and for tests that kill them."""
         return {name: child.process.pid for name, child in self._children.items()}
@@ -121,7 +126,11 @@ class Supervisor:
         path = self._logs / f"{service.name}.log"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "ab") as out:
-            return _popen(service, {**self._environment, **service.environment}, out)
+            return _popen(service, self._merged(service), out)
+
+    def _merged(self, service: Service) -> dict[str, str]:
+        """An empty value in a service's environment takes the variable away."""
+        return {name: value for name, value in {**self._environment, **service.environment}.items() if value}
 
     def _tail(self, name: str) -> str:
         path = self._logs / f"{name}.log"

@@ -1,0 +1,381 @@
+"""`redoubt run`: prepares an app's state and starts its processes on loopback names with TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from attrs import field, frozen
+
+from redoubt.core.clock import SystemClock
+from redoubt.core.errors import RedoubtError
+from redoubt.core.files import write_private
+from redoubt.core.secrets import SecretRef
+from redoubt.core.settings import Settings
+
+from .localca import LocalCa
+from .state import (
+    DEV_SECRETS,
+    development_secrets,
+    ensure_charge_keyring,
+    ensure_keyring,
+    make_state_folder,
+    references_in,
+)
+from .supervisor import Service, StartError, Supervisor
+
+Progress = Callable[[str], None]
+OPERATOR_LINKS = "operator-links"
+
+
+class RunError(RedoubtError):
+    """The app cannot be run as asked."""
+
+    code = "run"
+
+
+@frozen
+class RunOptions:
+    """What `redoubt run` was asked for; port None means the settings' own, 0 a free one."""
+
+    directory: Path
+    state: Path | None = None
+    port: int | None = None
+    ephemeral: bool = False
+    environment: Mapping[str, str] = field(factory=lambda: dict(os.environ))
+
+
+@frozen
+class Addresses:
+    """Where each process of a running app is reached."""
+
+    base_url: str
+    ca_file: str
+    mailbox_url: str | None
+    provider_url: str | None
+    charge_url: str | None
+
+
+class Running:
+    """A running app: its addresses, its operator links and its processes."""
+
+    def __init__(
+        self, settings: Settings, addresses: Addresses, links: list[str], supervisor: Supervisor
+    ) -> None:
+        self.settings = settings
+        self.addresses = addresses
+        self.operator_links = links
+        self.supervisor = supervisor
+        self._ready_file: Path | None = None
+
+    def keep_ready(self, path: Path) -> None:
+        """Write the ready file anew whenever a process was started again, so that its process ids stay true."""
+        self._ready_file = path
+
+    def on_restart(self) -> None:
+        """Called by the supervisor's watch after a restart."""
+        if self._ready_file is not None:
+            self.write_ready(self._ready_file)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a program needs to reach this app: the content of the ready file."""
+        return {
+            "base_url": self.addresses.base_url,
+            "ca_file": self.addresses.ca_file,
+            "mailbox_url": self.addresses.mailbox_url,
+            "provider_url": self.addresses.provider_url,
+            "charge_url": self.addresses.charge_url,
+            "operator_links": self.operator_links,
+            "state_dir": str(self.settings.state_dir.resolve()),
+            "secrets_file": str((self.settings.state_dir / DEV_SECRETS).resolve()),
+            "processes": self.supervisor.pids,
+        }
+
+    def write_ready(self, path: Path) -> None:
+        """Write `describe` to `path`, for the owner only."""
+        write_private(path, json.dumps(self.describe(), indent=1).encode())
+
+
+@contextlib.contextmanager
+def running(options: RunOptions, progress: Progress) -> Iterator[Running]:
+    """Start the app in `options.directory`, yield it, and stop every process at the end.
+
+    Raises RunError, StartError, SettingsError or what else stands in the way, each with what to do.
+    """
+    directory = options.directory.resolve()
+    if not (directory / "redoubt.toml").exists():
+        raise RunError(
+            f"{options.directory} holds no app: there is no redoubt.toml.",
+            hint="Build one: redoubt build SPEC OUT",
+        )
+    scratch = Path(tempfile.mkdtemp(prefix="redoubt-")) if options.ephemeral else None
+    supervisor: Supervisor | None = None
+    try:
+        environment = dict(options.environment)
+        state = scratch or options.state
+        if state is not None:
+            environment["REDOUBT_APP__STATE_DIR"] = str(state.resolve())
+        settings = Settings.load(directory, environment)
+        make_state_folder(settings)
+        environment |= _addresses_for(settings, environment, options)
+        environment |= development_secrets(settings, environment)
+        settings = Settings.load(directory, environment)
+        progress("Preparing keys and certificates")
+        ensure_keyring(settings)
+        if has_payments(settings):
+            ensure_charge_keyring(settings)
+        certificates = _certificates(settings)
+        progress("Preparing the databases")
+        links = _initialise(directory, settings, environment)
+        supervisor = Supervisor(settings.state_dir / "log", _base_environment(settings, environment))
+        addresses = _start(supervisor, directory, settings, environment, certificates, progress)
+        yield Running(settings, addresses, links, supervisor)
+    finally:
+        if supervisor is not None:
+            supervisor.stop()
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def has_payments(settings: Settings) -> bool:
+    """Say whether this app charges money, and so has a charge service."""
+    return settings.charge.provider_key is not None
+
+
+def _addresses_for(settings: Settings, environment: Mapping[str, str], options: RunOptions) -> dict[str, str]:
+    """Choose ports and names for a development run; a production run keeps what its settings say."""
+    if not settings.development:
+        return {}
+    free = options.ephemeral or options.port == 0
+    chosen: dict[str, str] = {}
+
+    def port(declared: int) -> int:
+        return free_port() if free or declared == 0 else declared
+
+    app_port = port(settings.server.port if options.port is None else options.port)
+    mailbox_port, provider_port = port(settings.server.mailbox_port), port(settings.server.provider_port)
+    smtp_port = port(settings.mail.port)
+    declared_charge = urlsplit(settings.charge.address).port or 8444
+    charge_port = port(declared_charge)
+    provider = f"stripe.localhost:{provider_port}"
+    charge = f"charge.localhost:{charge_port}"
+    chosen["REDOUBT_SERVER__PORT"] = str(app_port)
+    chosen["REDOUBT_SERVER__MAILBOX_PORT"] = str(mailbox_port)
+    chosen["REDOUBT_SERVER__PROVIDER_PORT"] = str(provider_port)
+    chosen["REDOUBT_APP__BASE_URL"] = f"https://{settings.app.name}.localhost:{app_port}"
+    chosen["REDOUBT_MAIL__HOST"] = "127.0.0.1"
+    chosen["REDOUBT_MAIL__PORT"] = str(smtp_port)
+    chosen["REDOUBT_MAIL__TLS"] = "none"
+    private = [*settings.egress.private]
+    if has_payments(settings):
+        chosen["REDOUBT_CHARGE__ADDRESS"] = f"https://{charge}"
+        chosen["REDOUBT_CHARGE__PROVIDER_URL"] = f"http://{provider}"
+        private += [charge, provider]
+    chosen["REDOUBT_EGRESS__PRIVATE"] = ",".join(private)
+    return {name: value for name, value in chosen.items() if name not in environment}
+
+
+def free_port() -> int:
+    """Return a port of the loopback address that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _certificates(settings: Settings) -> Mapping[str, Path]:
+    ca = LocalCa(settings.state_dir / "tls", SystemClock())
+    host = urlsplit(settings.app.base_url).hostname or "localhost"
+    issued = {"ca": ca.ensure()}
+    if settings.server.tls_cert is None:
+        issued["app"] = ca.issue("app", [host]).certificate
+    if has_payments(settings):
+        charge_host = urlsplit(settings.charge.address).hostname or "localhost"
+        ca.issue("charge", [charge_host])
+        for identity in settings.charge.clients:
+            ca.issue(f"client-{identity.rsplit('/', 1)[-1]}", [identity], client=True)
+    return issued
+
+
+def _initialise(directory: Path, settings: Settings, environment: Mapping[str, str]) -> list[str]:
+    """Migrate and, the first time, record policy version 0 and mint the operator links; return those that are new or unused."""
+    result = subprocess.run(
+        [sys.executable, "-m", "redoubt.runtime.initialise", "--dir", str(directory)],
+        env=dict(environment),
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if result.returncode != 0:
+        raise StartError("the app could not be initialised.", hint=result.stderr.strip()[-2000:])
+    links: list[str] = json.loads(result.stdout)["operator_links"]
+    path = settings.state_dir / OPERATOR_LINKS
+    if links:
+        write_private(path, "\n".join(links).encode())
+    elif path.exists() and settings.development:
+        links = path.read_text().split()
+    return links
+
+
+def _base_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what app and worker inherit: everything but the secrets that only the charge service may hold."""
+    hidden = {ref.locator for ref in charge_only(settings) if ref.scheme == "env"}
+    return {name: value for name, value in environment.items() if name not in hidden}
+
+
+def charge_only(settings: Settings) -> list[SecretRef]:
+    """Return the references that appear under `[charge]` and nowhere else."""
+    others = settings.model_copy(update={"charge": type(settings.charge)()})
+    known = {str(ref) for ref in references_in(others)}
+    return [ref for ref in references_in(settings.charge) if str(ref) not in known]
+
+
+def _charge_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what the charge service inherits: everything but the secrets of the app."""
+    own = {ref.locator for ref in references_in(settings.charge) if ref.scheme == "env"}
+    hidden = {ref.locator for ref in references_in(settings) if ref.scheme == "env"} - own
+    return {name: value for name, value in environment.items() if name not in hidden}
+
+
+def _start(
+    supervisor: Supervisor,
+    directory: Path,
+    settings: Settings,
+    environment: Mapping[str, str],
+    certificates: Mapping[str, Path],
+    progress: Progress,
+) -> Addresses:
+    python, state = sys.executable, settings.state_dir.resolve()
+    run = state / "run"
+    run.mkdir(exist_ok=True, mode=0o700)
+    mailbox = provider = charge = None
+    if settings.development:
+        progress("Starting the mailbox")
+        mail_http = settings.server.mailbox_port
+        command = [
+            python,
+            "-m",
+            "redoubt.runtime.mailbox",
+            "--smtp-port",
+            str(settings.mail.port),
+            "--http-port",
+            str(mail_http),
+        ]
+        supervisor.start(
+            Service(
+                "mailbox",
+                [*command, "--store", str(state / "mailbox.db")],
+                _listens(settings.mail.port, mail_http),
+            )
+        )
+        mailbox = f"http://mail.localhost:{mail_http}"
+    if has_payments(settings):
+        if settings.development:
+            progress("Starting the provider's sandbox")
+            provider = settings.charge.provider_url
+            supervisor.start(_sandbox(settings, environment, state, python))
+        progress("Starting the charge service")
+        charge = settings.charge.address
+        port = urlsplit(charge).port or 443
+        supervisor.start(
+            Service(
+                "charge",
+                [python, "-m", "redoubt.payments.charge", "--dir", str(directory)],
+                _listens(port),
+                environment=_only(_charge_environment(settings, environment), supervisor),
+                cwd=directory,
+            )
+        )
+    progress("Starting the worker")
+    marker = run / "worker.ready"
+    marker.unlink(missing_ok=True)
+    supervisor.start(
+        Service(
+            "worker",
+            [python, "-m", "redoubt.runtime.worker", "--dir", str(directory)],
+            marker.exists,
+            cwd=directory,
+        )
+    )
+    progress("Starting the app")
+    supervisor.start(
+        Service(
+            "app",
+            [python, "-m", "redoubt.runtime.serve", "--dir", str(directory)],
+            _answers(settings, certificates["ca"]),
+            cwd=directory,
+        )
+    )
+    return Addresses(settings.app.base_url, str(certificates["ca"].resolve()), mailbox, provider, charge)
+
+
+def _only(environment: Mapping[str, str], supervisor: Supervisor) -> dict[str, str]:
+    """Return `environment` so that nothing of the supervisor's own survives the merge."""
+    return {**dict.fromkeys(supervisor.environment, ""), **environment}
+
+
+def _sandbox(settings: Settings, environment: Mapping[str, str], state: Path, python: str) -> Service:
+    key, secrets = settings.charge.provider_key, settings.charge.webhook_secrets
+    port = urlsplit(settings.charge.provider_url).port or 0
+    command = [
+        python,
+        "-m",
+        "redoubt.payments.sandbox",
+        "--port",
+        str(port),
+        "--state",
+        str(state / "sandbox.db"),
+    ]
+    command += ["--api-key-ref", str(key), "--webhook-url", f"{settings.app.base_url}/webhooks/stripe"]
+    if secrets:
+        command += ["--webhook-secret-ref", str(secrets[0])]
+    command += ["--webhook-ca", str(state / "tls" / "ca.pem")]
+    return Service("provider", command, _listens(port), environment=dict(environment), cwd=settings.base)
+
+
+def _listens(*ports: int) -> Callable[[], bool]:
+    def ready() -> bool:
+        for port in ports:
+            try:
+                socket.create_connection(("127.0.0.1", port), 0.5).close()
+            except OSError:
+                return False
+        return True
+
+    return ready
+
+
+def _answers(settings: Settings, ca: Path) -> Callable[[], bool]:
+    host, port = urlsplit(settings.app.base_url).hostname or "localhost", settings.server.port
+
+    def ready() -> bool:
+        context = (
+            ssl.create_default_context(cafile=str(ca))
+            if settings.server.tls_cert is None
+            else ssl.create_default_context()
+        )
+        try:
+            with (
+                socket.create_connection(("127.0.0.1", port), 1.0) as plain,
+                context.wrap_socket(plain, server_hostname=host) as secure,
+            ):
+                secure.sendall(
+                    f"GET /healthz HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode()
+                )
+                return secure.recv(64).startswith(b"HTTP/1.1 200")
+        except OSError:
+            return False
+
+    return ready
