@@ -178,6 +178,30 @@ def knows_device(tx: Tx, user_id: str, browser_mac: bytes) -> bool:
     )
 
 
+def knows_device_of_anyone(tx: Tx, browser_mac: bytes) -> bool:
+    """Say whether anybody has been signed in by this browser."""
+    return tx.execute(sa.select(devices.c.id).where(devices.c.browser_mac == browser_mac)).first() is not None
+
+
+def knows_device_for_email(tx: Tx, tenant: str, email: str, browser_mac: bytes) -> bool:
+    """Say whether an account with this address has been signed in by this browser."""
+    statement = (
+        sa.select(devices.c.id)
+        .join(users, users.c.id == devices.c.user_id)
+        .where(users.c.tenant == tenant, users.c.email == email, devices.c.browser_mac == browser_mac)
+    )
+    return tx.execute(statement).first() is not None
+
+
+def insert_once(tx: Tx, table: sa.Table, values: dict[str, Any], conflict: list[str]) -> bool:
+    """Insert a row unless one with the same `conflict` columns is there; say whether this call inserted it."""
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    insert: Any = sqlite.insert if tx.dialect == "sqlite" else postgresql.insert
+    statement = insert(table).values(values).on_conflict_do_nothing(index_elements=conflict)
+    return tx.execute(statement).rowcount == 1
+
+
 def prune(tx: Tx, now: datetime, keep_from: datetime) -> int:
     """Delete challenges and links that are past, and sessions that ended before `keep_from`; return how many."""
     gone = tx.execute(sa.delete(challenges).where(challenges.c.expires_at < now)).rowcount

@@ -1,0 +1,86 @@
+"""Live sessions in this process, never staler than one second.
+
+An entry answers for at most one second after the read that filled it *began*; a change made in this process drops
+it at once. A read that was under way while something was dropped is not kept, or it would bring the dead back.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Any
+
+from attrs import frozen
+
+from redoubt.core.clock import Clock
+
+MAX_AGE = 1.0
+_MAX_ENTRIES = 10_000
+
+
+@frozen
+class Ticket:
+    """When a read began, and what had been dropped until then."""
+
+    at: float
+    generation: int
+
+
+@frozen
+class _Entry:
+    at: float
+    user_id: str
+    session_id: str
+    value: Any
+
+
+class SessionCache:
+    """Sessions by the MAC of their token, bounded; the least recently used go first."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._generation = 0
+
+    def get(self, key: bytes) -> Any | None:
+        """Return what was kept under `key` within the last second, or None."""
+        now = self._clock.monotonic()
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            if not 0 <= now - entry.at < MAX_AGE:
+                del self._entries[key]
+                return None
+            self._entries.move_to_end(key)
+            return entry.value
+
+    def begin(self) -> Ticket:
+        """Take note of now, before reading the database."""
+        with self._lock:
+            return Ticket(self._clock.monotonic(), self._generation)
+
+    def put(self, ticket: Ticket, key: bytes, user_id: str, session_id: str, value: Any) -> None:
+        """Keep what was read since `ticket`, unless something was dropped meanwhile."""
+        with self._lock:
+            if ticket.generation != self._generation:
+                return
+            self._entries[key] = _Entry(ticket.at, user_id, session_id, value)
+            self._entries.move_to_end(key)
+            while len(self._entries) > _MAX_ENTRIES:
+                self._entries.popitem(last=False)
+
+    def drop_session(self, session_id: str) -> None:
+        """Forget one session."""
+        self._drop(lambda entry: entry.session_id == session_id)
+
+    def drop_user(self, user_id: str) -> None:
+        """Forget every session of one user."""
+        self._drop(lambda entry: entry.user_id == user_id)
+
+    def _drop(self, matches: Any) -> None:
+        with self._lock:
+            self._generation += 1
+            for key in [key for key, entry in self._entries.items() if matches(entry)]:
+                del self._entries[key]

@@ -1,0 +1,251 @@
+"""Sessions: opened at login, rotated when their worth changes, ended by idleness, age, their owner or an epoch.
+
+The token exists once, in the cookie; the database holds its keyed MAC. A session keeps its id when its token is
+rotated, so that its owner's list stays readable; the old token is dead from the same transaction on. Every user has
+an epoch: raising it ends all sessions of that user at once, in every process within a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from attrs import frozen
+
+from redoubt.core.base import Core
+from redoubt.core.db import Tx
+
+from .cache import SessionCache
+from .errors import AuthenticationRequired, NotFound
+from .models import Browser, IdentityConfig, Risk, SessionState, SignIn, Subject
+from .network import network_of
+from .ports import RoleReader
+from .store import devices, insert_once, sessions, user_by_id, users
+
+_SEEN_EVERY = 60.0
+_MAX_AGENT = 256
+_MAX_TOKEN = 64
+
+
+@frozen
+class _Live:
+    """A session as the cache keeps it: its state at login, and where it came from."""
+
+    state: SessionState
+    network: str
+    agent: str
+    seen_at: datetime
+
+
+class Sessions:
+    """Opens, resolves, rotates and ends sessions."""
+
+    def __init__(self, core: Core, config: IdentityConfig, roles: RoleReader, cache: SessionCache) -> None:
+        self._core = core
+        self._config = config
+        self._roles = roles
+        self._cache = cache
+        self._mac = core.keys.mac("session")
+
+    def open(self, tx: Tx, user_id: str, browser: Browser, amr: Sequence[str]) -> SignIn:
+        """Start a session for `user_id` on `browser`; the one that its cookie carried before ends with it."""
+        now = self._core.clock.now()
+        if browser.session_token is not None:
+            self._end_token(tx, browser.session_token, now)
+        user = user_by_id(tx, user_id)
+        if user is None or user.disabled_at is not None:
+            raise AuthenticationRequired
+        device_id, is_new = self._device(tx, user, browser, now)
+        token = self._core.ids.token(32)
+        row = {
+            "id": self._core.ids.uuid7(),
+            "tenant": user.tenant,
+            "user_id": user_id,
+            "token_mac": self._mac.digest(token),
+            "epoch": user.epoch,
+            "amr": list(amr),
+            "auth_time": now,
+            "step_up_until": None,
+            "created_at": now,
+            "seen_at": now,
+            "expires_at": now + self._config.absolute,
+            "device_id": device_id,
+            "new_device": is_new,
+            "network": network_of(browser.address),
+            "agent": browser.agent[:_MAX_AGENT],
+            "revoked_at": None,
+        }
+        tx.execute(sa.insert(sessions), row)
+        live = self._live(tx, row, user)
+        return SignIn(live.state, token)
+
+    async def resolve(self, token: str | None, address: str, agent: str) -> SessionState | None:
+        """Return the live session of a cookie's value, or None; at most one second behind other processes."""
+        if not token or len(token) > _MAX_TOKEN or not token.isascii():
+            return None
+        key = self._mac.digest(token)
+        live: _Live | None = self._cache.get(key)
+        if live is None:
+            ticket = self._cache.begin()
+            live = await self._core.db.read(lambda tx: self._read(tx, token))
+            if live is None:
+                return None
+            self._cache.put(ticket, key, live.state.user_id, live.state.session_id, live)
+        now = self._core.clock.now()
+        if not self._alive(live, now):
+            return None
+        if (now - live.seen_at).total_seconds() >= _SEEN_EVERY:
+            await self._core.db.write(lambda tx: self._touch(tx, live.state.session_id, now))
+        return _with_risk(live, address, agent)
+
+    def rotate(
+        self,
+        tx: Tx,
+        session_id: str,
+        old_token: str,
+        *,
+        amr: Sequence[str] | None = None,
+        step_up_until: datetime | None = None,
+    ) -> SignIn:
+        """Give the session a new token; the old one is dead. Raises AuthenticationRequired when it is already."""
+        now = self._core.clock.now()
+        token = self._core.ids.token(32)
+        values: dict[str, Any] = {"token_mac": self._mac.digest(token), "seen_at": now}
+        if amr is not None:
+            values |= {"amr": list(amr)}
+        if step_up_until is not None:
+            values |= {"step_up_until": step_up_until}
+        changed = tx.execute(
+            sa.update(sessions)
+            .where(
+                sessions.c.id == session_id,
+                sessions.c.token_mac.in_(self._mac.digests(old_token)),
+                sessions.c.revoked_at.is_(None),
+                sessions.c.expires_at > now,
+            )
+            .values(**values)
+        )
+        live = self._read(tx, token) if changed.rowcount == 1 else None
+        if live is None:
+            raise AuthenticationRequired
+        tx.after_commit(lambda: self._cache.drop_session(session_id))
+        return SignIn(live.state, token)
+
+    def revoke(self, tx: Tx, user_id: str, session_id: str) -> None:
+        """End one session of `user_id`; raises NotFound when it is not that user's, or over."""
+        ended = tx.execute(
+            sa.update(sessions)
+            .where(
+                sessions.c.id == session_id, sessions.c.user_id == user_id, sessions.c.revoked_at.is_(None)
+            )
+            .values(revoked_at=self._core.clock.now())
+        )
+        if ended.rowcount != 1:
+            raise NotFound
+        tx.after_commit(lambda: self._cache.drop_session(session_id))
+
+    def revoke_all(self, tx: Tx, user_id: str) -> None:
+        """End every session of `user_id` by raising the user's epoch: after a change of privileges, or on alarm."""
+        tx.execute(sa.update(users).where(users.c.id == user_id).values(epoch=users.c.epoch + 1))
+        tx.execute(
+            sa.update(sessions)
+            .where(sessions.c.user_id == user_id, sessions.c.revoked_at.is_(None))
+            .values(revoked_at=self._core.clock.now())
+        )
+        tx.after_commit(lambda: self._cache.drop_user(user_id))
+
+    def list_of(self, tx: Tx, user_id: str) -> list[sa.Row[Any]]:
+        """Return the live sessions of `user_id`, newest first."""
+        now = self._core.clock.now()
+        return list(
+            tx.execute(
+                sa.select(sessions)
+                .join(users, users.c.id == sessions.c.user_id)
+                .where(
+                    sessions.c.user_id == user_id,
+                    sessions.c.revoked_at.is_(None),
+                    sessions.c.epoch == users.c.epoch,
+                    sessions.c.expires_at > now,
+                    sessions.c.seen_at > now - self._config.idle,
+                )
+                .order_by(sessions.c.created_at.desc())
+            )
+        )
+
+    def _read(self, tx: Tx, token: str) -> _Live | None:
+        row = (
+            tx.execute(sa.select(sessions).where(sessions.c.token_mac.in_(self._mac.digests(token))))
+            .mappings()
+            .first()
+        )
+        if row is None or row["revoked_at"] is not None:
+            return None
+        user = user_by_id(tx, row["user_id"])
+        if user is None or user.disabled_at is not None or user.epoch != row["epoch"]:
+            return None
+        live = self._live(tx, row, user)
+        return live if self._alive(live, self._core.clock.now()) else None
+
+    def _live(self, tx: Tx, row: Any, user: sa.Row[Any]) -> _Live:
+        subject = Subject(
+            user_id=user.id,
+            tenant=user.tenant,
+            email=user.email,
+            email_verified=user.email_verified_at is not None,
+            roles=self._roles.roles(tx, user.tenant, user.id),
+        )
+        state = SessionState(
+            session_id=row["id"],
+            subject=subject,
+            auth_time=row["auth_time"],
+            amr=tuple(row["amr"]),
+            step_up_until=row["step_up_until"],
+            device_id=row["device_id"],
+            created_at=row["created_at"],
+            expires_at=row["expires_at"],
+            risk=Risk(new_device=bool(row["new_device"])),
+        )
+        return _Live(state, row["network"], row["agent"], row["seen_at"])
+
+    def _alive(self, live: _Live, now: datetime) -> bool:
+        return now < live.state.expires_at and now < live.seen_at + self._config.idle
+
+    def _touch(self, tx: Tx, session_id: str, now: datetime) -> None:
+        tx.execute(sa.update(sessions).where(sessions.c.id == session_id).values(seen_at=now))
+        tx.after_commit(lambda: self._cache.drop_session(session_id))
+
+    def _end_token(self, tx: Tx, token: str, now: datetime) -> None:
+        row = tx.execute(
+            sa.select(sessions.c.id).where(
+                sessions.c.token_mac.in_(self._mac.digests(token)), sessions.c.revoked_at.is_(None)
+            )
+        ).first()
+        if row is not None:
+            tx.execute(sa.update(sessions).where(sessions.c.id == row.id).values(revoked_at=now))
+            tx.after_commit(lambda: self._cache.drop_session(row.id))
+
+    def _device(self, tx: Tx, user: sa.Row[Any], browser: Browser, now: datetime) -> tuple[str, bool]:
+        """Return the id of this browser as a device of the user, and whether it is a new one beside older ones."""
+        where = (devices.c.user_id == user.id, devices.c.browser_mac == browser.mac)
+        row = tx.execute(sa.select(devices.c.id).where(*where)).first()
+        if row is not None:
+            tx.execute(sa.update(devices).where(*where).values(last_seen_at=now))
+            return str(row.id), False
+        others = tx.execute(sa.select(devices.c.id).where(devices.c.user_id == user.id).limit(1)).first()
+        values = {
+            "id": self._core.ids.uuid7(),
+            "tenant": user.tenant,
+            "user_id": user.id,
+            "browser_mac": browser.mac,
+            "first_seen_at": now,
+            "last_seen_at": now,
+        }
+        insert_once(tx, devices, values, ["user_id", "browser_mac"])
+        device_id = tx.execute(sa.select(devices.c.id).where(*where)).scalar_one()
+        return str(device_id), others is not None
+
+
+def _with_risk(live: _Live, address: str, agent: str) -> SessionState:
+    return live.state
