@@ -11,9 +11,9 @@ from typing import Any
 
 import cedarpy
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 
-from redoubt.authz.models import AuthzRequest, Entity, EntityUid, Extension
+from redoubt.authz.models import AuthzRequest, Entity
 
 _BESIDE = Path(__file__).resolve().parents[3] / "shared" / "vectors"
 
@@ -67,47 +67,12 @@ def _archive(path: Path, prefix: str, every: int) -> Iterator[Case]:
             json.loads(cedarpy.policies_to_json_str(text))["staticPolicies"],
             text,
             files[case["schema"]].decode(),
-            tuple(entity(item) for item in json.loads(files[case["entities"]])),
+            tuple(Entity.from_json(item) for item in json.loads(files[case["entities"]])),
             case["shouldValidate"],
             case["requests"],
         )
 
 
-def uid(document: Mapping[str, Any]) -> EntityUid:
-    document = document.get("__entity", document)
-    return EntityUid(document["type"], document["id"])
-
-
-def entity(document: Mapping[str, Any]) -> Entity:
-    named = uid(document["uid"])
-    return Entity(
-        named.type,
-        named.id,
-        {key: value(item) for key, item in document["attrs"].items()},
-        tuple(uid(parent) for parent in document["parents"]),
-        {key: value(item) for key, item in document.get("tags", {}).items()},
-    )
-
-
-def value(document: Any) -> Any:
-    if isinstance(document, dict):
-        if "__entity" in document:
-            return uid(document)
-        if "__extn" in document:
-            inner = document["__extn"]
-            args = inner["args"] if "args" in inner else [inner["arg"]]
-            return Extension(inner["fn"], tuple(value(item) for item in args))
-        return {key: value(item) for key, item in document.items()}
-    if isinstance(document, list):
-        return [value(item) for item in document]
-    return document
-
-
 def request(document: Mapping[str, Any], entities: tuple[Entity, ...]) -> AuthzRequest:
-    return AuthzRequest(
-        uid(document["principal"]),
-        uid(document["action"]),
-        uid(document["resource"]),
-        {key: value(item) for key, item in document["context"].items()},
-        entities,
-    )
+    """Return a case's request over the entities of its case."""
+    return evolve(AuthzRequest.from_values({**document, "entities": []}), entities=entities)

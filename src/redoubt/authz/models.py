@@ -46,6 +46,12 @@ def _uids(values: Iterable[EntityUid]) -> tuple[EntityUid, ...]:
     return tuple(values)
 
 
+def uid_from_json(document: Mapping[str, Any]) -> EntityUid:
+    """Read a uid in Cedar's JSON form, with or without its escape."""
+    document = document.get("__entity", document)
+    return EntityUid(document["type"], document["id"])
+
+
 @frozen
 class Entity:
     """An entity with what policies may read of it."""
@@ -72,6 +78,33 @@ class Entity:
             result["tags"] = {name: value_to_json(value) for name, value in self.tags.items()}
         return result
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Entity:
+        """Read an entity in Cedar's JSON form."""
+        named = uid_from_json(document["uid"])
+        return cls(
+            named.type,
+            named.id,
+            {name: value_from_json(item) for name, item in document["attrs"].items()},
+            tuple(uid_from_json(parent) for parent in document["parents"]),
+            {name: value_from_json(item) for name, item in document.get("tags", {}).items()},
+        )
+
+
+def value_from_json(document: Any) -> Any:
+    """Read a value in Cedar's JSON form: the inverse of `value_to_json`."""
+    if isinstance(document, dict):
+        if "__entity" in document:
+            return uid_from_json(document)
+        if "__extn" in document:
+            inner = document["__extn"]
+            args = inner["args"] if "args" in inner else [inner["arg"]]
+            return Extension(inner["fn"], tuple(value_from_json(item) for item in args))
+        return {name: value_from_json(item) for name, item in document.items()}
+    if isinstance(document, list):
+        return [value_from_json(item) for item in document]
+    return document
+
 
 def value_to_json(value: Any, depth: int = 0) -> Any:
     """Return the Cedar JSON of a value; raises TypeError for floats, None, numbers beyond 64 bits and escape keys.
@@ -91,7 +124,9 @@ def value_to_json(value: Any, depth: int = 0) -> Any:
         return {"__entity": value.to_json()}
     if isinstance(value, Extension):
         args = [value_to_json(item, depth + 1) for item in value.args]
-        return {"__extn": {"fn": value.fn, "arg": args[0]} if len(args) == 1 else {"fn": value.fn, "args": args}}
+        return {
+            "__extn": {"fn": value.fn, "arg": args[0]} if len(args) == 1 else {"fn": value.fn, "args": args}
+        }
     if isinstance(value, Mapping):
         if any(not isinstance(key, str) or key.startswith("__") for key in value):
             raise TypeError("a record key that is not plain text")
@@ -107,7 +142,7 @@ def _roles(values: Iterable[str]) -> frozenset[str]:
 
 
 @frozen
-class RequestGuard:
+class Caller:
     """Who makes a request and how sure we are of it; made by the middleware from the session.
 
     `user_id` is None for nobody. `risk` is 0..100. `step_up` says that a passkey assertion is fresh. `amount` and
@@ -183,6 +218,17 @@ class AuthzRequest:
         """Return the question about two entities whose attributes are at hand."""
         entities = {entity.uid: entity for entity in (principal, resource, *more)}
         return cls(principal.uid, action_uid(action), resource.uid, context, tuple(entities.values()))
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> AuthzRequest:
+        """Read back what `values` wrote: a recorded question."""
+        return cls(
+            uid_from_json(values["principal"]),
+            uid_from_json(values["action"]),
+            uid_from_json(values["resource"]),
+            value_from_json(values["context"]),
+            tuple(Entity.from_json(item) for item in values["entities"]),
+        )
 
     def with_context(self, **changes: Any) -> AuthzRequest:
         """Return the same question in another context."""

@@ -12,8 +12,8 @@ from .access import AUTHENTICATED, COLLECTION_TYPE, AccessModel, Action
 from .decide import Decider
 from .models import (
     AuthzRequest,
+    Caller,
     Entity,
-    RequestGuard,
     app_entity,
     user_uid,
 )
@@ -107,10 +107,10 @@ def _callers(model: AccessModel) -> Iterator[tuple[str, Relation]]:
     yield NOBODY, "anonymous"
 
 
-def _guard(role: str) -> RequestGuard:
+def _guard(role: str) -> Caller:
     if role == NOBODY:
-        return RequestGuard()
-    return RequestGuard(user_id=_CALLER, roles=frozenset() if role == NO_ROLE else frozenset({role}))
+        return Caller()
+    return Caller(user_id=_CALLER, roles=frozenset() if role == NO_ROLE else frozenset({role}))
 
 
 def _states(model: AccessModel, action: Action) -> Sequence[str | None]:

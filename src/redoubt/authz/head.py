@@ -1,0 +1,136 @@
+"""The policies that a process decides by: the stored head, followed by polling and swapped in one step.
+
+Nothing is decided by a set that does not match its hash, by a head that moved backwards, or by a head that could not
+be confirmed for a while: then everything is denied, and the decision says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from redoubt.core.base import Core
+from redoubt.core.db import Tx
+
+from . import store
+from .decide import Decider, DenyAll
+from .errors import CorruptPolicies
+from .policyset import PolicySet, from_body
+
+_log = logging.getLogger("redoubt.authz")
+
+INTERVAL = 0.2
+"""Seconds between two looks at the head: a change is followed within 250 ms."""
+MAX_AGE = 2.0
+"""Seconds without a successful look after which everything is denied."""
+MAIN = "main"
+
+
+@frozen
+class _Loaded:
+    seq: int
+    version: str
+    decider: Decider | DenyAll
+
+
+class PolicyHead:
+    """Follows every tenant's head; a tenant that has none of its own is decided by the app's (`main`)."""
+
+    def __init__(self, core: Core, *, interval: float = INTERVAL, max_age: float = MAX_AGE) -> None:
+        self._core = core
+        self._interval = interval
+        self._max_age = max_age
+        self._loaded: Mapping[str, _Loaded] = {}
+        self._confirmed: float | None = None
+        self._refreshing = asyncio.Lock()
+
+    @property
+    def fresh(self) -> bool:
+        """Say whether the head was confirmed lately."""
+        confirmed = self._confirmed
+        return confirmed is not None and self._core.clock.monotonic() - confirmed <= self._max_age
+
+    def decider(self, tenant: str = MAIN) -> Decider | DenyAll:
+        """Return what decides for `tenant` now."""
+        if not self.fresh:
+            return DenyAll("the policy head could not be confirmed lately")
+        loaded = self._loaded
+        found = loaded.get(tenant) or loaded.get(MAIN)
+        return found.decider if found is not None else DenyAll("no policies are stored")
+
+    def policies(self, tenant: str = MAIN) -> PolicySet | None:
+        """Return the running policy set of `tenant`, or None while everything is denied."""
+        decider = self.decider(tenant)
+        return decider.policies if isinstance(decider, Decider) else None
+
+    def problem(self, tenant: str = MAIN) -> str | None:
+        """Return why everything is denied for `tenant`, or None."""
+        decider = self.decider(tenant)
+        return decider.why if isinstance(decider, DenyAll) else None
+
+    async def refresh(self) -> None:
+        """Look at the head once and follow it; raises when the database cannot be asked."""
+        async with self._refreshing:
+            asked = self._core.clock.monotonic()
+            self._loaded = await self._core.db.read(self._read)
+            self._confirmed = asked
+
+    def refresh_sync(self) -> None:
+        """Do what `refresh` does, in this thread: for a command and for start-up."""
+        asked = self._core.clock.monotonic()
+        self._loaded = self._core.db.read_sync(self._read)
+        self._confirmed = asked
+
+    async def run(self) -> None:
+        """Follow the head until cancelled."""
+        failing = False
+        while True:
+            try:
+                await self.refresh()
+                failing = False
+            except Exception as error:
+                if not failing:
+                    _log.error("the policy head cannot be read: %s", type(error).__name__)
+                failing = True
+            await asyncio.sleep(self._interval)
+
+    def _read(self, tx: Tx) -> Mapping[str, _Loaded]:
+        before = self._loaded
+        after: dict[str, _Loaded] = {}
+        for tenant, (seq, version) in store.heads(tx).items():
+            known = before.get(tenant)
+            if (
+                known is not None
+                and (known.seq, known.version) == (seq, version)
+                and isinstance(known.decider, Decider)
+            ):
+                after[tenant] = known
+            else:
+                after[tenant] = self._load(tx, tenant, seq, version, known)
+        for tenant, known in before.items():
+            if tenant not in after:
+                after[tenant] = self._refuse(tenant, known, known.seq, "the policy head disappeared")
+        return after
+
+    def _load(self, tx: Tx, tenant: str, seq: int, version: str, known: _Loaded | None) -> _Loaded:
+        if known is not None and seq < known.seq:
+            return self._refuse(tenant, known, known.seq, "the policy head moved backwards")
+        try:
+            stored = store.version(tx, tenant, version)
+            if stored is None:
+                return self._refuse(
+                    tenant, known, seq, "the head names a version that is not stored", version
+                )
+            policies = from_body(stored.body, version)
+        except (CorruptPolicies, ValueError) as error:
+            return self._refuse(tenant, known, seq, f"the stored policies are corrupt: {error}", version)
+        _log.info("policies of %s are now version %s (step %d)", tenant, version[:12], seq)
+        return _Loaded(seq, version, Decider(policies))
+
+    def _refuse(self, tenant: str, known: _Loaded | None, seq: int, why: str, version: str = "") -> _Loaded:
+        if known is None or not isinstance(known.decider, DenyAll) or known.decider.why != why:
+            _log.error("everything is denied for %s: %s", tenant, why)
+        return _Loaded(seq, version, DenyAll(why, version))

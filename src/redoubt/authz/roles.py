@@ -1,0 +1,58 @@
+"""Who has which role, per tenant; every change is audited with who decided it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from redoubt.audit import Actor, Event, record
+from redoubt.core.base import Core
+from redoubt.core.db import Tx
+
+from . import store
+from .errors import UnknownRole
+
+
+class Roles:
+    """Gives, takes and reads roles in the caller's transaction."""
+
+    def __init__(self, core: Core, declared: Collection[str] | None = None) -> None:
+        """Know the `declared` roles, where given: any other is refused."""
+        self._core = core
+        self._declared = None if declared is None else frozenset(declared)
+
+    def assign(self, tx: Tx, tenant: str, user_id: str, role: str, by: str) -> None:
+        """Give `role` to a user; `by` is who decided. Giving what the user has changes nothing and records nothing.
+
+        Raises UnknownRole for a role that is not declared.
+        """
+        if not role or (self._declared is not None and role not in self._declared):
+            raise UnknownRole(
+                f"no role {role!r} is declared.", hint="Declare it in the spec and in the policies."
+            )
+        if store.add_member(tx, tenant, user_id, role, by, self._core.clock.now()):
+            self._record(tx, "authz.grant", tenant, user_id, role, by)
+
+    def revoke(self, tx: Tx, tenant: str, user_id: str, role: str, by: str) -> bool:
+        """Take `role` from a user; False when the user did not have it."""
+        if not store.remove_member(tx, tenant, user_id, role):
+            return False
+        self._record(tx, "authz.revoke", tenant, user_id, role, by)
+        return True
+
+    def roles(self, tx: Tx, tenant: str, user_id: str) -> frozenset[str]:
+        """Return the roles of `user_id` as they stand in this transaction."""
+        return store.members(tx, tenant, user_id)
+
+    def _record(self, tx: Tx, action: str, tenant: str, user_id: str, role: str, by: str) -> None:
+        record(
+            tx,
+            self._core,
+            Event(
+                action=action,
+                outcome="success",
+                actor=Actor(kind="user" if len(by) == 36 else "service", id=by),
+                tenant=tenant,
+                target=("User", user_id),
+                data={"role": role, "by": by},
+            ),
+        )

@@ -1,0 +1,217 @@
+"""Tables of authorization and their SQL: policy versions, their head, role members."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from attrs import frozen
+
+from redoubt.core.db import Json, Timestamp, Tx, tenant_column
+
+metadata = sa.MetaData()
+
+TRIGGERS = frozenset(
+    {
+        "policy_versions_no_update",
+        "policy_versions_no_delete",
+        "policy_head_no_update",
+        "policy_head_no_delete",
+        "policy_head_next",
+    }
+)
+
+policy_versions = sa.Table(
+    "policy_versions",
+    metadata,
+    tenant_column(),
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("parent", sa.Text),
+    sa.Column("body", Json, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("ticket", sa.Text, nullable=False),
+    sa.Column("reviewers", Json, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("created_at", Timestamp, nullable=False),
+    sa.PrimaryKeyConstraint("tenant", "id"),
+)
+
+policy_head = sa.Table(
+    "policy_head",
+    metadata,
+    tenant_column(),
+    sa.Column("seq", sa.Integer, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("approval_id", sa.Text),
+    sa.Column("reviewer", sa.Text),
+    sa.Column("ticket", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("at", Timestamp, nullable=False),
+    sa.PrimaryKeyConstraint("tenant", "seq"),
+)
+
+role_members = sa.Table(
+    "role_members",
+    metadata,
+    tenant_column(),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("granted_by", sa.Text, nullable=False),
+    sa.Column("at", Timestamp, nullable=False),
+    sa.PrimaryKeyConstraint("tenant", "user_id", "role"),
+)
+
+
+@frozen
+class Version:
+    """A stored policy set with who wrote and who reviewed it."""
+
+    tenant: str
+    id: str
+    parent: str | None
+    body: dict[str, Any]
+    author: str
+    ticket: str
+    reviewers: list[str]
+    note: str
+    created_at: datetime
+
+
+@frozen
+class Head:
+    """One step of a tenant's head: which version became current, how and by whom."""
+
+    tenant: str
+    seq: int
+    version: str
+    kind: str
+    author: str
+    approval_id: str | None
+    reviewer: str | None
+    ticket: str
+    note: str
+    at: datetime
+
+
+def insert_version(tx: Tx, version: Version) -> None:
+    """Store a version; storing what is stored already is refused by its key."""
+    tx.execute(
+        policy_versions.insert().values(
+            tenant=version.tenant,
+            id=version.id,
+            parent=version.parent,
+            body=version.body,
+            author=version.author,
+            ticket=version.ticket,
+            reviewers=version.reviewers,
+            note=version.note,
+            created_at=version.created_at,
+        )
+    )
+
+
+def version(tx: Tx, tenant: str, version_id: str) -> Version | None:
+    """Return a stored version."""
+    row = tx.execute(
+        sa.select(policy_versions).where(
+            policy_versions.c.tenant == tenant, policy_versions.c.id == version_id
+        )
+    ).one_or_none()
+    return None if row is None else Version(**row._asdict())
+
+
+def matching_versions(tx: Tx, tenant: str, prefix: str) -> list[str]:
+    """Return the ids of a tenant's versions that start with `prefix`."""
+    found = tx.execute(
+        sa.select(policy_versions.c.id)
+        .where(
+            policy_versions.c.tenant == tenant,
+            sa.func.substr(policy_versions.c.id, 1, len(prefix)) == prefix,
+        )
+        .order_by(policy_versions.c.id)
+        .limit(10)
+    )
+    return [row.id for row in found]
+
+
+def insert_head(tx: Tx, head: Head) -> None:
+    """Move the head one step; the database refuses a skipped step and a change without a second person."""
+    tx.execute(
+        policy_head.insert().values(
+            tenant=head.tenant,
+            seq=head.seq,
+            version=head.version,
+            kind=head.kind,
+            author=head.author,
+            approval_id=head.approval_id,
+            reviewer=head.reviewer,
+            ticket=head.ticket,
+            note=head.note,
+            at=head.at,
+        )
+    )
+
+
+def head(tx: Tx, tenant: str) -> Head | None:
+    """Return a tenant's current head."""
+    row = tx.execute(
+        sa.select(policy_head)
+        .where(policy_head.c.tenant == tenant)
+        .order_by(policy_head.c.seq.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else Head(**row._asdict())
+
+
+def history(tx: Tx, tenant: str) -> list[Head]:
+    """Return every step of a tenant's head, newest first."""
+    rows = tx.execute(
+        sa.select(policy_head).where(policy_head.c.tenant == tenant).order_by(policy_head.c.seq.desc())
+    )
+    return [Head(**row._asdict()) for row in rows]
+
+
+def heads(tx: Tx) -> dict[str, tuple[int, str]]:
+    """Return (step, version) of every tenant's head."""
+    newest = (
+        sa.select(policy_head.c.tenant, sa.func.max(policy_head.c.seq).label("seq"))
+        .group_by(policy_head.c.tenant)
+        .subquery()
+    )
+    rows = tx.execute(
+        sa.select(policy_head.c.tenant, policy_head.c.seq, policy_head.c.version).join(
+            newest, sa.and_(policy_head.c.tenant == newest.c.tenant, policy_head.c.seq == newest.c.seq)
+        )
+    )
+    return {row.tenant: (row.seq, row.version) for row in rows}
+
+
+def add_member(tx: Tx, tenant: str, user_id: str, role: str, by: str, at: datetime) -> bool:
+    """Give a role; False when the user had it."""
+    if role in members(tx, tenant, user_id):
+        return False
+    tx.execute(role_members.insert().values(tenant=tenant, user_id=user_id, role=role, granted_by=by, at=at))
+    return True
+
+
+def remove_member(tx: Tx, tenant: str, user_id: str, role: str) -> bool:
+    """Take a role away; False when the user did not have it."""
+    result = tx.execute(
+        role_members.delete().where(
+            role_members.c.tenant == tenant, role_members.c.user_id == user_id, role_members.c.role == role
+        )
+    )
+    return bool(result.rowcount)
+
+
+def members(tx: Tx, tenant: str, user_id: str) -> frozenset[str]:
+    """Return the roles of a user."""
+    rows = tx.execute(
+        sa.select(role_members.c.role).where(
+            role_members.c.tenant == tenant, role_members.c.user_id == user_id
+        )
+    )
+    return frozenset(row.role for row in rows)
