@@ -1,0 +1,150 @@
+"""Personal data leave an event before it is stored: a salted commitment takes their place.
+
+The body, which the Merkle tree fixes for good, holds `SHA-256(salt || kind || 0 || value)`. Salt and sealed value lie
+in a row of their own, which erasure deletes: proofs stay valid, and without its 16 random bytes of salt nobody can
+test a guess against the commitment. `lookup` is a keyed tag by which one person's entries are found.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import define, field, frozen
+
+from ..core.base import Core
+
+_EMAIL = re.compile(r"[^\s@<>]{1,64}@[^\s@<>]{1,255}\.[^\s@<>]{1,63}")
+_SAFE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{64}")
+_IPV4_IN_TEXT = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
+_KINDS = {
+    "address": "ip", "client_address": "ip", "client_ip": "ip", "ip": "ip", "ip_address": "ip", "network": "ip",
+    "remote_addr": "ip", "email": "email", "mail": "email", "to": "email", "phone": "phone", "full_name": "name",
+    "display_name": "name",
+}  # fmt: skip
+_PURPOSE = "audit.personal"
+MAX_STRING = 2048
+MAX_ITEMS = 200
+MAX_DEPTH = 8
+COMMITMENT = re.compile(r"<(?:ip|email|phone|name)#[0-9a-f]{64}>")
+
+
+@frozen
+class Disclosure:
+    """What is needed to open one commitment: kept apart, and deleted when the person's data must go."""
+
+    commitment: str
+    kind: str
+    lookup: str
+    salt: bytes
+    sealed: bytes
+
+
+@define
+class Committer:
+    """Turns values into what may be stored for one entry, gathering the disclosures."""
+
+    core: Core
+    entry_id: str
+    disclosures: list[Disclosure] = field(factory=list)
+
+    def value(self, value: Any, key: str = "", depth: int = 0) -> Any:
+        """Return `value` bounded, without floats, secrets or personal data."""
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, Mapping):
+            if depth >= MAX_DEPTH:
+                return "<too-deep>"
+            return {
+                self.text(str(k)): self._member(str(k), v, depth) for k, v in list(value.items())[:MAX_ITEMS]
+            }
+        if isinstance(value, list | tuple | set | frozenset):
+            if depth >= MAX_DEPTH:
+                return "<too-deep>"
+            items = sorted(value, key=str) if isinstance(value, set | frozenset) else value
+            return [self.value(item, key, depth + 1) for item in list(items)[:MAX_ITEMS]]
+        if isinstance(value, int):
+            return self.core.redactor.value(value)
+        if isinstance(value, bytes | bytearray | memoryview):
+            return f"<bytes:{len(value)}>"
+        text = str(value)
+        kind = _KINDS.get(key.lower()) if text else None
+        return self.commit(kind, text) if kind and not _SAFE.fullmatch(text) else self.text(text)
+
+    def text(self, text: str) -> str:
+        """Return `text` bounded and redacted; a whole e-mail or network address becomes a commitment."""
+        if _SAFE.fullmatch(text):
+            return text
+        if len(text) <= 320 and "@" in text and _EMAIL.fullmatch(text):
+            return self.commit("email", text)
+        if _is_address(text):
+            return self.commit("ip", text)
+        shown: str = self.core.redactor.text(text[:MAX_STRING])
+        return _IPV4_IN_TEXT.sub("<ip>", shown)
+
+    def commit(self, kind: str, value: str) -> str:
+        """Return the commitment to `value` and keep its disclosure."""
+        value = _normal(kind, value[:MAX_STRING])
+        salt = self.core.ids.random_bytes(16)
+        commitment = commitment_of(kind, value, salt)
+        sealed = self.core.keys.seal(_PURPOSE, value.encode(), aad=f"{self.entry_id}\0{commitment}".encode())
+        self.disclosures.append(Disclosure(commitment, kind, lookup_of(self.core, kind, value), salt, sealed))
+        return commitment
+
+    def _member(self, key: str, item: Any, depth: int) -> Any:
+        if (
+            isinstance(item, Mapping | list | tuple | set | frozenset)
+            or item is None
+            or isinstance(item, bool)
+        ):
+            return self.value(item, key, depth + 1)
+        if _KINDS.get(key.lower()):
+            return self.value(item, key, depth + 1)
+        # The redactor knows which keys hold secrets; a value that it masks never reaches the rules above.
+        shown = self.core.redactor.value({key: item if isinstance(item, int) else str(item)})
+        masked = next(iter(shown.values())) if isinstance(shown, dict) and shown else "<redaction-failed>"
+        if isinstance(masked, str) and masked.startswith("<secret:"):
+            return masked
+        return self.value(item, key, depth + 1)
+
+
+def commitment_of(kind: str, value: str, salt: bytes) -> str:
+    """Return the commitment that stands in a body for `value`."""
+    from hashlib import sha256
+
+    return f"<{kind}#{sha256(salt + kind.encode() + bytes(1) + value.encode()).hexdigest()}>"
+
+
+def lookup_of(core: Core, kind: str, value: str) -> str:
+    """Return the keyed tag under which the disclosures of `value` are found."""
+    return core.keys.mac(_PURPOSE).hexdigest(f"{kind}\0{_normal(kind, value)}")
+
+
+def lookups_of(core: Core, kind: str, value: str) -> list[str]:
+    """Return the tags of `value` under every live key, newest first."""
+    return [tag.hex() for tag in core.keys.mac(_PURPOSE).digests(f"{kind}\0{_normal(kind, value)}")]
+
+
+def open_disclosure(core: Core, entry_id: str, disclosure: Disclosure) -> str | None:
+    """Return the value behind a commitment, or None when the disclosure does not belong to it."""
+    sealed = core.keys.open_sealed(
+        _PURPOSE, disclosure.sealed, aad=f"{entry_id}\0{disclosure.commitment}".encode()
+    )
+    value = sealed.decode()
+    return value if commitment_of(disclosure.kind, value, disclosure.salt) == disclosure.commitment else None
+
+
+def _normal(kind: str, value: str) -> str:
+    return value.strip().lower() if kind in ("email", "ip") else value.strip()
+
+
+def _is_address(text: str) -> bool:
+    if len(text) > 64 or not ("." in text or ":" in text):
+        return False
+    try:
+        ipaddress.ip_interface(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,94 @@
+"""Recording: an event becomes one row in its effect's transaction, or one item of group commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..core.base import Core
+from ..core.canonical import canonical_json, sha256_hex
+from ..core.db import Command, Tx
+from . import ocsf, store
+from .errors import EventInvalid
+from .merkle import leaf_hash
+from .models import MAX_ID, Event
+from .personal import Committer, Disclosure
+
+MAX_BODY = 16 * 1024  # an entry bundle of the tile format holds at most 65,535 bytes an entry
+
+
+def record(tx: Tx, core: Core, event: Event) -> str:
+    """Store `event` in the open transaction and return its id; it is durable exactly when its effect is.
+
+    The place in the Merkle tree is given later, by the sequencer. Raises EventInvalid for ids beyond bounds.
+    """
+    row, disclosures = prepare(core, event)
+    store.insert(tx, [row], [(row["id"], row["tenant"], found) for found in disclosures])
+    return str(row["id"])
+
+
+class RecordCommand(Command[Event, str]):
+    """Group commit of events that have no other effect, such as decisions; the answer is the entry's id."""
+
+    name = "audit.record"
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def key(self, item: Event) -> str:
+        """Return the tenant: entries touch no row in common, so any stable order will do."""
+        return item.tenant
+
+    def apply(self, tx: Tx, items: Sequence[Event]) -> Sequence[str]:
+        """Store all `items` in one statement."""
+        prepared = [prepare(self._core, item) for item in items]
+        rows = [row for row, _ in prepared]
+        store.insert(tx, rows, [(row["id"], row["tenant"], one) for row, found in prepared for one in found])
+        return [str(row["id"]) for row in rows]
+
+
+RECORD = RecordCommand
+
+
+def prepare(core: Core, event: Event) -> tuple[dict[str, Any], list[Disclosure]]:
+    """Return the row of `event`, redacted, and what opens the commitments in it."""
+    entry_id, at = core.ids.uuid7(), core.clock.now()
+    committer = Committer(core, entry_id)
+    actor_id = _bounded(committer.text(_bounded(event.actor.id, "an actor's id")), "an actor's id")
+    target_type, target_id = event.target or (None, None)
+    if target_id is not None:
+        target_id = committer.text(_bounded(target_id, "a target's id"))
+    data = committer.value(event.data)
+    body = canonical_json(ocsf.body(event, entry_id, at, actor_id, target_id, data))
+    if len(body) > MAX_BODY:
+        data = {"cut": True, "bytes": len(body), "sha256": sha256_hex(canonical_json(data))}
+        body = canonical_json(ocsf.body(event, entry_id, at, actor_id, target_id, data))
+    row = {
+        "id": entry_id,
+        "tenant": event.tenant,
+        "at": at,
+        "action": event.action,
+        "outcome": event.outcome,
+        "class_uid": ocsf.kind_of(event.action).class_uid,
+        "severity_id": ocsf.severity_of(event),
+        "actor_kind": event.actor.kind,
+        "actor_id": actor_id,
+        "session": _optional(event.actor.session, "a session's id"),
+        "target_type": _optional(target_type, "a target's type"),
+        "target_id": target_id,
+        "request_id": _optional(event.request_id, "a request's id"),
+        "body": body.decode(),
+        "leaf_hash": leaf_hash(body),
+        "leaf_index": None,
+    }
+    return row, committer.disclosures
+
+
+def _bounded(value: str, what: str) -> str:
+    if not isinstance(value, str) or len(value) > MAX_ID:
+        raise EventInvalid(f"{what} is text of at most {MAX_ID} characters.")
+    return value
+
+
+def _optional(value: str | None, what: str) -> str | None:
+    return None if value is None else _bounded(value, what)

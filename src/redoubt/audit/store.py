@@ -1,0 +1,112 @@
+"""Tables of the audit log. Entries, tiles and the tree only grow; triggers on both databases hold that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from attrs import asdict
+
+from ..core.db import Timestamp, Tx, tenant_column
+from .models import Entry
+from .personal import Disclosure
+
+metadata = sa.MetaData()
+
+entries = sa.Table(
+    "audit_entries",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    tenant_column(),
+    sa.Column("at", Timestamp, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("class_uid", sa.BigInteger, nullable=False),
+    sa.Column("severity_id", sa.Integer, nullable=False),
+    sa.Column("actor_kind", sa.Text, nullable=False),
+    sa.Column("actor_id", sa.Text, nullable=False),
+    sa.Column("session", sa.Text, nullable=True),
+    sa.Column("target_type", sa.Text, nullable=True),
+    sa.Column("target_id", sa.Text, nullable=True),
+    sa.Column("request_id", sa.Text, nullable=True),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("leaf_hash", sa.LargeBinary, nullable=False),
+    sa.Column("leaf_index", sa.BigInteger, nullable=True, unique=True),
+)
+
+personal = sa.Table(
+    "audit_personal",
+    metadata,
+    sa.Column("entry_id", sa.Text, primary_key=True),
+    sa.Column("commitment", sa.Text, primary_key=True),
+    tenant_column(),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("lookup", sa.Text, nullable=False),
+    sa.Column("salt", sa.LargeBinary, nullable=False),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+)
+
+tree = sa.Table(
+    "audit_tree",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    tenant_column(),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("peaks", sa.LargeBinary, nullable=False),
+    sa.Column("checkpoint", sa.Text, nullable=False),
+)
+
+tiles = sa.Table(
+    "audit_tiles",
+    metadata,
+    sa.Column("level", sa.Integer, primary_key=True),
+    sa.Column("idx", sa.BigInteger, primary_key=True),
+    tenant_column(),
+    sa.Column("hashes", sa.LargeBinary, nullable=False),
+    sa.Column("root", sa.LargeBinary, nullable=False),
+)
+
+lease = sa.Table(
+    "audit_lease",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    tenant_column(),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("fence", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", Timestamp, nullable=False),
+)
+
+TRIGGERS = frozenset(
+    {
+        "audit_entries_insert", "audit_entries_update", "audit_entries_delete", "audit_tiles_update",
+        "audit_tiles_delete", "audit_tree_update", "audit_tree_delete", "audit_lease_update", "audit_lease_delete",
+    }
+)  # fmt: skip
+
+_ENTRY_COLUMNS = [entries.c[name] for name in (
+    "id", "at", "tenant", "action", "outcome", "severity_id", "actor_kind", "actor_id", "session", "target_type",
+    "target_id", "request_id", "leaf_index", "body",
+)]  # fmt: skip
+_INSERT = sa.insert(entries)
+_INSERT_PERSONAL = sa.insert(personal)
+
+
+def insert(
+    tx: Tx, rows: Sequence[dict[str, Any]], disclosures: Iterable[tuple[str, str, Disclosure]]
+) -> None:
+    """Append entries that have no place in the tree yet, with what opens their commitments."""
+    tx.execute(_INSERT, rows)
+    opened = [{"entry_id": entry, "tenant": tenant, **asdict(found)} for entry, tenant, found in disclosures]
+    if opened:
+        tx.execute(_INSERT_PERSONAL, opened)
+
+
+def entry_columns() -> list[sa.Column[Any]]:
+    """Return the columns that make an `Entry`."""
+    return list(_ENTRY_COLUMNS)
+
+
+def to_entry(row: Any) -> Entry:
+    """Turn a row of `entry_columns` into an `Entry`."""
+    return Entry(**dict(row._mapping))
