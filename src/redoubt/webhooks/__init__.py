@@ -4,6 +4,10 @@ from pathlib import Path
 
 from ..core.db import Domain
 from . import store
+from .models import Delivery, EndpointConfig, Handler, TargetConfig
+from .outbox import emit
+from .routes import routes
+from .service import Webhooks
 
 DOMAIN = Domain(
     name="webhooks",
@@ -11,3 +15,5 @@ DOMAIN = Domain(
     metadata=store.metadata,
     triggers=store.TRIGGERS,
 )
+
+__all__ = ["DOMAIN", "Delivery", "EndpointConfig", "Handler", "TargetConfig", "Webhooks", "emit", "routes"]

@@ -173,7 +173,8 @@ def _insert(
         "owner": owner, "key_id": key_id, "tenant": tenant, "ref": ref, "sealed": sealed,
         "not_before": core.clock.now(),
     }  # fmt: skip
-    if tx.execute(insert_new(tx, keys), values).rowcount == 1:
+    inserted = tx.execute(insert_new(tx, keys).returning(keys.c.key_id), values)
+    if inserted.scalar_one_or_none() is not None:
         _audit(tx, core, "webhook.key.added", owner, tenant, key_id, actor)
 
 

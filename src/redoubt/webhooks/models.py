@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, Factory, field, frozen
 
 from ..core.db import Tx
 from ..core.secrets import SecretRef
@@ -80,7 +80,9 @@ class EndpointConfig:
     dedupe_window: timedelta = timedelta(days=30)
     max_body: int = 256 * 1024
     tenant: str = "main"
-    retention: timedelta = timedelta(days=90)
+    retention: timedelta = field(
+        default=Factory(lambda self: max(timedelta(days=90), self.dedupe_window), takes_self=True)
+    )
     max_attempts: int = 12
 
     def __attrs_post_init__(self) -> None:

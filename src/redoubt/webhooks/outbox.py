@@ -7,6 +7,7 @@ signed anew with its own moment. Each target has a lane of its own, so a slow on
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal, Protocol
@@ -16,7 +17,6 @@ from attrs import frozen
 
 from ..audit import Actor, Event, record
 from ..core.base import Core
-from ..core.canonical import canonical_json
 from ..core.db import Tx
 from ..core.errors import RedoubtError
 from ..core.jobs import Backoff, GiveUp, Job, Jobs, Retry, enqueue
@@ -83,10 +83,11 @@ def emit(
 ) -> list[str]:
     """Write one delivery for every target that takes `event_type`, in the caller's transaction; return their ids.
 
-    The payload is JSON without floats. A disabled target's deliveries wait until it is enabled again.
+    The payload is JSON-like; its bytes are fixed here. A disabled target's deliveries wait until it is enabled again.
     """
     now = core.clock.now()
-    body = canonical_json({"type": event_type, "timestamp": now.isoformat(), "data": dict(payload)})
+    event = {"type": event_type, "timestamp": now.isoformat(), "data": dict(payload)}
+    body = json.dumps(event, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     rows = tx.execute(
         sa.select(targets)
         .where(targets.c.tenant == tenant, targets.c.state != "removed")

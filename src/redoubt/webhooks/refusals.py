@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import define
 
-from ..audit import RECORD, Actor, Event
+from ..audit import ANONYMOUS, RECORD, Event
 from ..core.base import Core
 
 _WINDOW = 60.0  # seconds
@@ -41,7 +41,7 @@ class Refusals:
         event = Event(
             action="webhook.refused",
             outcome="denied",
-            actor=Actor(kind="anonymous"),
+            actor=ANONYMOUS,
             tenant=tenant,
             target=("webhook", f"in:{endpoint}"),
             data={"reason": reason, "count": number},
