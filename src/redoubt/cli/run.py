@@ -47,10 +47,18 @@ def serve_until_stopped(run: Running) -> None:
 @app.command()
 def run(
     directory: Annotated[Path, typer.Argument(help="The app's folder: what `redoubt build` wrote.")] = Path(),
-    state: Annotated[Path | None, typer.Option(help="Keep databases and keys here instead of DIR/var.")] = None,
-    port: Annotated[int | None, typer.Option(help="The app's port; 0 takes free ports for everything.", min=0, max=65535)] = None,
-    ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Fresh empty state on free ports, removed at the end.")] = False,
-    ready_file: Annotated[Path | None, typer.Option(help="Write addresses and process ids to this file as JSON once all is up.")] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Keep databases and keys here instead of DIR/var.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="The app's port; 0 takes free ports for everything.", min=0, max=65535)
+    ] = None,
+    ephemeral: Annotated[
+        bool, typer.Option("--ephemeral", help="Fresh empty state on free ports, removed at the end.")
+    ] = False,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="Write addresses and process ids to this file as JSON once all is up.")
+    ] = None,
 ) -> None:
     """Start the app in DIRECTORY with its worker and its charge service, over TLS on loopback names.
 

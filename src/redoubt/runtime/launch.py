@@ -36,7 +36,6 @@ from .state import (
 from .supervisor import Service, StartError, Supervisor
 
 Progress = Callable[[str], None]
-OPERATOR_LINKS = "operator-links"
 
 
 class RunError(RedoubtError):
@@ -208,7 +207,7 @@ def _certificates(settings: Settings) -> Mapping[str, Path]:
 
 
 def _initialise(directory: Path, settings: Settings, environment: Mapping[str, str]) -> list[str]:
-    """Migrate and, the first time, record policy version 0 and mint the operator links; return those that are new or unused."""
+    """Migrate and, the first time, record policy version 0 and mint the operator links; return those that are unused."""
     result = subprocess.run(
         [sys.executable, "-m", "redoubt.runtime.initialise", "--dir", str(directory)],
         env=dict(environment),
@@ -221,11 +220,6 @@ def _initialise(directory: Path, settings: Settings, environment: Mapping[str, s
     if result.returncode != 0:
         raise StartError("the app could not be initialised.", hint=result.stderr.strip()[-2000:])
     links: list[str] = json.loads(result.stdout)["operator_links"]
-    path = settings.state_dir / OPERATOR_LINKS
-    if links:
-        write_private(path, "\n".join(links).encode())
-    elif path.exists() and settings.development:
-        links = path.read_text().split()
     return links
 
 

@@ -1,0 +1,367 @@
+"""`Redoubt`: one app's guard. Binds the domains to an ASGI app and runs what they need beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from redoubt.audit import RECORD, Event
+from redoubt.authz import Decision, Entity, Permission
+from redoubt.authz.enforce import guard_routes
+from redoubt.authz.permits import ATTRIBUTE, check_routes
+from redoubt.core import log as logging_setup
+from redoubt.core.base import Core
+from redoubt.core.clock import SystemClock
+from redoubt.core.db import Database, Domain
+from redoubt.core.ids import SystemIds
+from redoubt.core.jobs import Jobs
+from redoubt.core.keys import Keyring
+from redoubt.core.problem import Problem, problem_response
+from redoubt.core.redact import Redactor
+from redoubt.core.settings import Settings
+from redoubt.guard.limits import Rule, Verdict
+from redoubt.identity import cookies as identity_cookies
+from redoubt.identity import csrf
+
+from .domains import APP_DOMAINS
+from .errors import AlreadyBound
+from .headers import security_headers
+from .middleware import UNSAFE, GuardMiddleware, as_problem
+from .network import TrustedProxies
+from .plan import AppPlan
+from .render import Renderer
+from .request import GuardedRequest
+from .services import Services
+
+log = logging.getLogger("redoubt.runtime")
+
+Loop = Callable[[asyncio.Event], Awaitable[None]]
+_WEBHOOKS = "/webhooks/"
+
+
+@frozen
+class Cookies:
+    """The two cookies that mean something to us, as the browser sent them."""
+
+    session: str | None
+    pre: str | None
+
+
+class Redoubt:
+    """The guard of one app in one process: settings, domains, middleware, permissions, background work."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.settings: Settings = core.settings
+        self.security_headers = security_headers(core.settings)
+        self.proxies = TrustedProxies(core.settings.server.trusted_proxies)
+        self.domains: list[Domain] = list(APP_DOMAINS)
+        self.plan = AppPlan()
+        self._services: Services | None = None
+        self._pages: Renderer | None = None
+        self._app: Starlette | None = None
+        self._loops: list[asyncio.Task[None]] = []
+        self._record = RECORD(core)
+
+    @classmethod
+    def from_dir(cls, directory: Path, environment: Mapping[str, str] | None = None) -> Redoubt:
+        """Open the app in `directory`: its settings, keyring and database. Raises what stands in the way."""
+        settings = Settings.load(directory, environment)
+        clock = SystemClock()
+        keys = Keyring.open(settings.keyring_path, settings.reveal(settings.master_ref))
+        redactor = Redactor(keys.mac("redact"))
+        logging_setup.configure(redactor)
+        database = Database(settings.database_url().reveal())
+        return cls(
+            Core(
+                settings=settings,
+                db=database,
+                clock=clock,
+                ids=SystemIds(clock),
+                keys=keys,
+                redactor=redactor,
+            )
+        )
+
+    @property
+    def bound(self) -> bool:
+        """Whether `bind` was called."""
+        return self._app is not None
+
+    @property
+    def services(self) -> Services:
+        """The domains' services; there once the guard is bound."""
+        if self._services is None:
+            raise AlreadyBound(
+                "the guard is not bound to an app yet.",
+                hint="Call guard.bind(app) at the end of app/main.py.",
+            )
+        return self._services
+
+    @property
+    def app(self) -> Starlette:
+        """The app that this guard is bound to."""
+        if self._app is None:
+            raise AlreadyBound(
+                "the guard is not bound to an app yet.",
+                hint="Call guard.bind(app) at the end of app/main.py.",
+            )
+        return self._app
+
+    def bind(
+        self,
+        app: Starlette,
+        plan: AppPlan | None = None,
+        *,
+        extra: Iterable[Callable[[Redoubt], Sequence[Route]]] = (),
+    ) -> Redoubt:
+        """Guard `app`: add the library's routes, wrap every route in its permission, put the middleware in front.
+
+        Call it last: a route that is added later has no guard, and the start is refused for it. `plan` says what
+        the app declares (webhooks, entities, payments). `extra` makes more routes of the library, such as the
+        console's. Raises AlreadyBound for a second call and UnguardedRoutes for a route without a permission.
+        """
+        if self._app is not None:
+            raise AlreadyBound("this guard is bound already.")
+        self._app = app
+        self.plan = plan or AppPlan()
+        self.domains += self.plan.domains
+        self._services = Services.build(self.core, self.plan)
+        self._pages = Renderer(self, self.plan)
+        routes: list[Route] = [Route("/healthz", self._health, methods=["GET"]), *self._services.routes()]
+        for make in extra:
+            routes += make(self)
+        for route in routes:
+            _declare(route)
+            app.router.routes.append(route)
+        app.add_exception_handler(Problem, self._on_error)
+        app.add_exception_handler(HTTPException, self._on_error)
+        for error, handler in self._validation_handlers():
+            app.add_exception_handler(error, handler)
+        guard_routes(app, self.services.enforcer.enforce, caller_of=self._caller, refuse=self._refuse)
+        app.add_middleware(GuardMiddleware, guard=self)
+        return self
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Check that every route is guarded, load policies and switches, and follow both from now on."""
+        services = self.services
+        await services.start()
+        policies = services.head.policies()
+        if policies is None:
+            raise AlreadyBound(
+                f"nothing can be decided: {services.head.problem()}.", hint="Run: redoubt init DIR"
+            )
+        check_routes(self.app, policies)
+        guard_routes(self.app, services.enforcer.enforce, caller_of=self._caller, refuse=self._refuse)
+        self._loops = [asyncio.create_task(loop) for loop in services.loops()]
+
+    async def stop(self) -> None:
+        """Stop following; what is being written is written."""
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        self._loops = []
+
+    def register_jobs(self, jobs: Jobs) -> None:
+        """Give a worker every handler of every domain."""
+        self.services.register_jobs(jobs)
+        for register in self.plan.jobs:
+            register(jobs)
+
+    def background(self) -> Mapping[str, Loop]:
+        """Return the loops that run in the worker only."""
+        return self.services.background()
+
+    # -- what the middleware asks --------------------------------------------------------------------------------
+
+    def cookies(self, headers: Headers) -> Cookies:
+        """Return our two cookies; a browser cookie that we did not make counts as none."""
+        found: dict[str, str] = {}
+        for line in headers.getlist("cookie"):
+            for part in line.split(";"):
+                name, _, value = part.strip().partition("=")
+                if name in (identity_cookies.SESSION, identity_cookies.PRE) and name not in found:
+                    found[name] = value
+        pre = identity_cookies.valid_pre(found.get(identity_cookies.PRE), self.services.identity.pre_mac)
+        return Cookies(found.get(identity_cookies.SESSION), pre)
+
+    def body_limit(self, path: str) -> int:
+        """Return how many bytes a body to `path` may have."""
+        if self.is_webhook(path):
+            return max(self.settings.server.max_body_bytes, self.services.webhook_limit)
+        return self.settings.server.max_body_bytes
+
+    def is_webhook(self, path: str) -> bool:
+        """Say whether `path` takes signed deliveries, which no browser's session authorises."""
+        return path.startswith(_WEBHOOKS)
+
+    def limit(self, rule: Rule, key: str) -> Verdict:
+        """Count a hit."""
+        return self.services.limiter.hit(rule, key)
+
+    def check_switches(self, request: GuardedRequest) -> None:
+        """Raise the Problem of a killed app, or of killed writes; the console and login stay open to end a kill."""
+        exempt = request.path.startswith(
+            ("/console", "/auth/", "/static/", "/healthz", "/account", "/enrol/")
+        )
+        if exempt:
+            return
+        self.services.demand_switch("all", request.tenant)
+        if request.method in UNSAFE and not self.is_webhook(request.path):
+            self.services.demand_switch("writes", request.tenant)
+
+    async def authenticate(self, request: GuardedRequest) -> None:
+        """Find the session behind the cookie, and how far this request strays from it."""
+        if request.session_token is None:
+            return
+        found = await self.services.identity.resolve(
+            request.session_token, request.client_address, request.user_agent
+        )
+        if found is None:
+            return
+        request.subject = found
+        request.risk = self.services.risk(found)
+
+    def csrf_token(self, request: GuardedRequest) -> str:
+        """Return the token for this browser's forms."""
+        session = request.session_token if request.subject is not None else None
+        return csrf.token(self.services.identity.csrf_mac, session, self._pre(request))
+
+    def csrf_allowed(self, request: GuardedRequest, form_token: str | None) -> bool:
+        """Say whether an unsafe request is this browser's own."""
+        return csrf.allowed(
+            self.services.identity.csrf_mac,
+            request.headers,
+            self.services.identity.config.rp.origins,
+            request.session_token if request.subject is not None else None,
+            request.pre_cookie,
+            form_token,
+        )
+
+    async def note(self, request: GuardedRequest, event: Event) -> None:
+        """Record an event that has no other effect."""
+        await self.core.db.group.submit(self._record, event)
+
+    def finish_cookies(self, request: GuardedRequest, headers: MutableHeaders) -> None:
+        """Set the browser cookie where a page needed one that the browser did not have."""
+        if request.new_pre is None or any(
+            value.startswith(identity_cookies.PRE) for value in headers.getlist("set-cookie")
+        ):
+            return
+        carrier = Response()
+        identity_cookies.set_pre(carrier, request.new_pre)
+        headers.append("set-cookie", carrier.headers["set-cookie"])
+
+    def error_response(self, request: GuardedRequest, problem: Problem) -> Response:
+        """Return `problem` as a page for people, as problem+json for programs."""
+        if problem.code == "unauthenticated" and request.method == "GET" and request.wants_html:
+            from urllib.parse import quote
+
+            return RedirectResponse(f"/auth/login?next={quote(request.path, safe='')}", status_code=303)
+        if request.wants_html and self._pages is not None:
+            page = self._pages.error(request, problem)
+            for name, value in problem.headers.items():
+                page.headers[name] = value
+            return page
+        return problem_response(problem, request.request_id)
+
+    # -- what handlers ask ---------------------------------------------------------------------------------------
+
+    async def decide(
+        self, request: GuardedRequest, action: str, resource: Entity, context: Mapping[str, Any]
+    ) -> Decision:
+        """Decide about a resource at hand; audited."""
+        return await self.services.enforcer.decide(request.authz, action, resource, **context)
+
+    async def demand(
+        self, request: GuardedRequest, action: str, resource: Entity, context: Mapping[str, Any]
+    ) -> Decision:
+        """Decide, and raise what a denied caller gets."""
+        decision = await self.decide(request, action, resource, context)
+        if decision.allowed:
+            return decision
+        if request.subject is None:
+            raise Problem(401, "unauthenticated", "Log in first.", headers={"WWW-Authenticate": "Session"})
+        raise Problem(403, "denied", "You may not do this.")
+
+    def allows(
+        self, request: GuardedRequest, action: str, resource: Entity, context: Mapping[str, Any]
+    ) -> bool:
+        """Say whether the caller may, unaudited: for showing and hiding, never instead of a decision."""
+        return self.services.allows(request.authz, action, resource, context)
+
+    def render(
+        self, request: GuardedRequest, template: str, status: int, context: Mapping[str, Any]
+    ) -> Response:
+        """Render a page."""
+        if self._pages is None:
+            raise AlreadyBound("the guard is not bound to an app yet.")
+        return self._pages.render(request, template, status, context)
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _pre(self, request: GuardedRequest) -> str | None:
+        """The browser cookie; a page that needs one gives the browser one."""
+        if request.pre_cookie is None and request.subject is None:
+            request.new_pre = identity_cookies.new_pre(self.core.ids, self.services.identity.pre_mac)
+            request.pre_cookie = request.new_pre
+        return request.pre_cookie
+
+    def _caller(self, connection: Any) -> Any:
+        return GuardedRequest.of(connection).authz
+
+    def _refuse(self, connection: Any, problem: Problem, request_id: str | None) -> Response:
+        return self.error_response(GuardedRequest.of(connection), problem)
+
+    async def _on_error(self, connection: Request, error: Exception) -> Response:
+        request = GuardedRequest.of(connection)
+        if isinstance(error, HTTPException):
+            title = (
+                "There is nothing here." if error.status_code == 404 else "This request cannot be answered."
+            )
+            code = {404: "not-found", 405: "method"}.get(error.status_code, "refused")
+            error = Problem(error.status_code, code, title, headers=dict(error.headers or {}))
+        return self.error_response(request, as_problem(error, request.request_id))
+
+    def _validation_handlers(self) -> list[tuple[Any, Any]]:
+        from fastapi.exceptions import RequestValidationError
+
+        async def invalid(connection: Request, _error: Exception) -> Response:
+            problem = Problem(422, "invalid", "The request does not have the form that this address takes.")
+            return self.error_response(GuardedRequest.of(connection), problem)
+
+        return [(RequestValidationError, invalid)]
+
+    @staticmethod
+    async def _health(_request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+
+def _declare(route: Route) -> None:
+    """Turn the words that domain routes declare (`public`, `self`) into permissions; the rest is already one."""
+    endpoint = route.endpoint
+    declared = getattr(endpoint, ATTRIBUTE, None)
+    if declared is None and route.path in ("/healthz", "/webhooks/{name}"):
+        declared = "public"
+    if isinstance(declared, str):
+        kind = "self" if declared == "self" else "public" if declared == "public" else None
+        if kind is None:
+            raise AlreadyBound(f"{route.path} declares {declared!r}, which is no permission.")
+        setattr(route, ATTRIBUTE, Permission(kind))
+
+
+__all__ = ["AppPlan", "Redoubt"]

@@ -1,0 +1,232 @@
+"""The middleware that every request passes before anything of the app sees it.
+
+In order: only known hosts → request id → size caps → no card numbers → switches → limits → session, device and
+risk → no forgery. What it refuses it answers itself; everything else reaches the app with a `GuardedRequest` in
+`scope["redoubt"]`. Unexpected exceptions become one sentence to the client and one entry in the log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from redoubt.audit import Event
+from redoubt.core.db import StorageUnavailable
+from redoubt.core.errors import RedoubtError
+from redoubt.core.pan import contains_pan
+from redoubt.core.problem import Problem, internal_error
+from redoubt.guard.limits import Rule
+
+from .body import ClientGone, form_field, read_body, replay
+from .request import GuardedRequest
+
+if TYPE_CHECKING:
+    from .app import Redoubt
+
+log = logging.getLogger("redoubt.http")
+
+UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_METHODS = UNSAFE | {"GET", "HEAD", "OPTIONS"}
+_MAX_HEADER_BYTES = 32 * 1024
+_MAX_PATH = 4096
+_LONG_DIGITS = re.compile(rb"\d(?:[ -]?\d){12}")
+_ONCE = ("host", "content-length", "content-type", "origin", "authorization", "x-csrf-token")
+_EVERYONE = Rule("http.address", 1200, 60)
+
+
+class GuardMiddleware:
+    """Pure ASGI, outermost: nothing of the app runs before it has agreed."""
+
+    def __init__(self, app: ASGIApp, guard: Redoubt) -> None:
+        self._app = app
+        self._guard = guard
+        base = urlsplit(guard.settings.app.base_url)
+        self._host = base.netloc.lower()
+        self._headers = guard.security_headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Guard one connection; WebSockets are refused, lifespan starts and stops the guard's own loops."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] != "http":
+            return
+        headers = Headers(scope=scope)
+        request = self._request(scope, headers)
+        started = False
+
+        async def guarded_send(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                self._finish_headers(message, request)
+            await send(message)
+
+        scope["redoubt"] = request
+        try:
+            refusal = await self._admit(scope, headers, request, receive)
+            if refusal is not None:
+                await refusal(scope, receive, guarded_send)
+            else:
+                await self._app(scope, replay(request.body, receive), guarded_send)
+        except ClientGone:
+            return
+        except Exception as error:
+            if started:
+                log.exception("request %s failed after its answer had begun", request.request_id)
+                raise
+            response = self._answer(error, request)
+            await response(scope, receive, guarded_send)
+
+    def _request(self, scope: Scope, headers: Headers) -> GuardedRequest:
+        guard = self._guard
+        peer = (scope.get("client") or ("0.0.0.0", 0))[0]  # noqa: S104 - a name for nobody, not an address to bind
+        cookies = guard.cookies(headers)
+        return GuardedRequest(
+            guard=guard,
+            request_id=guard.core.ids.uuid7(),
+            method=scope["method"].upper(),
+            path=scope["path"],
+            headers=headers,
+            client_address=guard.proxies.client(peer, headers.getlist("x-forwarded-for")),
+            user_agent=headers.get("user-agent", "")[:256],
+            body=b"",
+            session_token=cookies.session,
+            pre_cookie=cookies.pre,
+        )
+
+    async def _admit(
+        self, scope: Scope, headers: Headers, request: GuardedRequest, receive: Receive
+    ) -> Response | None:
+        """Let the request through (None) or return the answer that refuses it."""
+        guard = self._guard
+        self._check_shape(scope, headers)
+        limit = guard.body_limit(request.path)
+        if (
+            request.method in UNSAFE
+            or headers.get("content-length") not in (None, "0")
+            or "transfer-encoding" in headers
+        ):
+            request.body = await read_body(receive, headers.get("content-length"), limit)
+        await self._refuse_cards(scope, headers, request)
+        guard.check_switches(request)
+        verdict = guard.limit(_EVERYONE, request.client_address)
+        if not verdict.allowed:
+            raise Problem(
+                429,
+                "too-many-requests",
+                "Too many requests; wait and try again.",
+                headers={"Retry-After": str(verdict.retry_after)},
+            )
+        await guard.authenticate(request)
+        if request.method in UNSAFE and request.subject is not None and not guard.is_webhook(request.path):
+            token = form_field(headers, request.body, "csrf_token")
+            if not request.csrf_ok(token):
+                raise Problem(403, "forged", "This request did not come from a page of this app.")
+        return None
+
+    def _check_shape(self, scope: Scope, headers: Headers) -> None:
+        if scope["method"].upper() not in _METHODS:
+            raise Problem(405, "method", "This method is not offered.")
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > _MAX_HEADER_BYTES:
+            raise Problem(431, "headers-too-large", "The request's headers are too large.")
+        if len(scope["path"]) + len(scope.get("query_string", b"")) > _MAX_PATH:
+            raise Problem(414, "path-too-long", "The address is too long.")
+        if any(len(headers.getlist(name)) > 1 for name in _ONCE):
+            raise Problem(400, "bad-request", "The request cannot be understood.")
+        if "content-encoding" in headers and headers["content-encoding"].lower() != "identity":
+            raise Problem(415, "encoding", "Compressed request bodies are not accepted.")
+        if self._host and headers.get("host", "").lower() != self._host:
+            raise Problem(421, "misdirected", "This server does not answer for that name.")
+
+    async def _refuse_cards(self, scope: Scope, headers: Headers, request: GuardedRequest) -> None:
+        """Card numbers never enter: not parsed, not stored, not logged; only a keyed digest remains."""
+        query = unquote_to_bytes(scope.get("query_string", b"").replace(b"+", b" "))
+        path = unquote_to_bytes(scope.get("raw_path") or scope["path"].encode())
+        head = b"\n".join(value for name, value in scope["headers"] if name != b"cookie")
+        cookie = headers.get("cookie", "").encode("latin-1", "replace")
+        for part in (path, query, head, cookie, request.body, self._decoded_form(headers, request.body)):
+            if part and _LONG_DIGITS.search(part) and contains_pan(part):
+                digest = self._guard.core.keys.mac("refused-card").hexdigest(hashlib.sha256(part).digest())
+                await self._guard.note(
+                    request,
+                    Event(
+                        action="payment.card_refused",
+                        outcome="denied",
+                        actor=request.actor,
+                        data={"digest": digest},
+                    ),
+                )
+                request.path = "/"  # the address itself may hold the number
+                raise Problem(
+                    422, "card-number", "Card numbers are not accepted here; pay on the provider's own page."
+                )
+
+    @staticmethod
+    def _decoded_form(headers: Headers, body: bytes) -> bytes:
+        if "urlencoded" in headers.get("content-type", "").lower():
+            return unquote_to_bytes(body.replace(b"+", b" "))
+        return b""
+
+    def _answer(self, error: Exception, request: GuardedRequest) -> Response:
+        return self._guard.error_response(request, as_problem(error, request.request_id))
+
+    def _finish_headers(self, message: Message, request: GuardedRequest) -> None:
+        headers = MutableHeaders(raw=message.setdefault("headers", []))
+        present = {name for name, _ in message["headers"]}
+        for name, value in self._headers:
+            if name not in present:
+                message["headers"].append((name, value))
+        headers["x-request-id"] = request.request_id
+        if "server" in headers:
+            del headers["server"]
+        self._guard.finish_cookies(request, headers)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Start the guard's loops before the app's own start-up and stop them after its shutdown."""
+
+        async def watched(message: Message) -> None:
+            if message["type"] == "lifespan.shutdown.complete":
+                await self._guard.stop()
+            await send(message)
+
+        try:
+            await self._guard.start()
+        except Exception as error:
+            log.exception("the guard could not start")
+            await receive()
+            await send(
+                {
+                    "type": "lifespan.startup.failed",
+                    "message": str(error) if isinstance(error, RedoubtError) else "the guard could not start",
+                }
+            )
+            return
+        await self._app(scope, receive, watched)
+
+
+def as_problem(error: Exception, request_id: str) -> Problem:
+    """Return what the client may know of `error`; anything unexpected is logged and becomes one sentence."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, StorageUnavailable):
+        log.error("request %s: %s", request_id, error)
+        return Problem(
+            503, "unavailable", "The app is busy; try again in a moment.", headers={"Retry-After": "1"}
+        )
+    log.error("request %s failed", request_id, exc_info=error)
+    return internal_error()
+
+
+__all__ = ["UNSAFE", "GuardMiddleware", "as_problem"]

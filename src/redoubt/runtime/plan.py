@@ -1,0 +1,46 @@
+"""What an app declares to its guard, beyond its settings: the build emits it, an owner may write it by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from attrs import field, frozen
+
+from redoubt.core.db import Domain, Tx
+from redoubt.core.jobs import Jobs
+from redoubt.webhooks.models import EndpointConfig, TargetConfig
+
+from .pages import Link
+
+PaymentChanged = Callable[[Tx, str, str, str], None]
+"""Told inside the transaction that learns it: (tx, tenant, order id, payment state)."""
+
+
+@frozen
+class PaymentsPlan:
+    """What may be charged: currencies (ISO 4217), the entity that is paid for, and who is told of a change."""
+
+    currencies: tuple[str, ...] = field(converter=tuple)
+    entity: str
+    on_change: PaymentChanged | None = None
+    webhook: str = "stripe"
+
+
+@frozen
+class AppPlan:
+    """What the app declares: who may join and how, its tables, pages, webhooks, payments and jobs."""
+
+    title: str = ""
+    sign_up: str | None = "customer"
+    magic_links: bool = True
+    passkey_roles: frozenset[str] = field(default=frozenset({"operator"}), converter=frozenset)
+    roles: frozenset[str] = field(default=frozenset({"customer", "operator"}), converter=frozenset)
+    templates: Path | None = None
+    static: Path | None = None
+    nav: tuple[Link, ...] = field(default=(), converter=tuple)
+    domains: tuple[Domain, ...] = field(default=(), converter=tuple)
+    webhooks: tuple[EndpointConfig, ...] = field(default=(), converter=tuple)
+    targets: tuple[TargetConfig, ...] = field(default=(), converter=tuple)
+    payments: PaymentsPlan | None = None
+    jobs: tuple[Callable[[Jobs], None], ...] = field(default=(), converter=tuple)

@@ -1,0 +1,107 @@
+"""The supervisor: what dies is started again, and nothing outlives it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from redoubt.runtime.supervisor import Service, StartError, Supervisor
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    return state != "Z"
+
+
+def wait_for(condition: object, seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():  # type: ignore[operator]
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def sleeper(tmp_path: Path) -> Service:
+    marker = tmp_path / "started"
+    code = f"import pathlib, time; pathlib.Path({str(marker)!r}).touch(); time.sleep(60)"
+    return Service("sleeper", [sys.executable, "-c", code], marker.exists)
+
+
+def test_a_killed_process_is_started_again(tmp_path: Path) -> None:
+    supervisor = Supervisor(tmp_path / "log", dict(os.environ))
+    try:
+        supervisor.start(sleeper(tmp_path))
+        first = supervisor.pids["sleeper"]
+        os.kill(first, signal.SIGKILL)
+        restarted: list[int] = []
+        deadline = time.monotonic() + 10
+        supervisor.watch(lambda: bool(restarted) or time.monotonic() > deadline, lambda: restarted.append(1))
+        assert restarted
+        assert supervisor.pids["sleeper"] != first
+        assert alive(supervisor.pids["sleeper"])
+    finally:
+        supervisor.stop()
+
+
+def test_stopping_ends_the_whole_group(tmp_path: Path) -> None:
+    supervisor = Supervisor(tmp_path / "log", dict(os.environ))
+    marker = tmp_path / "grandchild"
+    code = (
+        "import subprocess, sys, pathlib, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        f"pathlib.Path({str(marker)!r}).write_text(str(child.pid))\n"
+        "time.sleep(60)"
+    )
+    supervisor.start(Service("parent", [sys.executable, "-c", code], lambda: marker.exists() and marker.read_text() != ""))
+    grandchild = int(marker.read_text())
+    supervisor.stop()
+    assert wait_for(lambda: not alive(grandchild))
+
+
+def test_a_process_that_ends_at_once_is_reported_with_its_log(tmp_path: Path) -> None:
+    supervisor = Supervisor(tmp_path / "log", dict(os.environ))
+    service = Service("broken", [sys.executable, "-c", "raise SystemExit('no database here')"], lambda: False)
+    with pytest.raises(StartError, match="no database here"):
+        supervisor.start(service)
+    supervisor.stop()
+
+
+def test_children_die_with_a_killed_supervisor(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    code = (
+        "import os, sys, pathlib, time\n"
+        "from redoubt.runtime.supervisor import Service, Supervisor\n"
+        f"s = Supervisor(pathlib.Path({str(tmp_path / 'log')!r}), dict(os.environ))\n"
+        "s.start(Service('child', [sys.executable, '-c', 'import time; time.sleep(60)'], lambda: True))\n"
+        f"pathlib.Path({str(pid_file)!r}).write_text(str(s.pids['child']))\n"
+        "time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    assert wait_for(lambda: pid_file.exists() and pid_file.read_text() != "")
+    child = int(pid_file.read_text())
+    parent.kill()
+    parent.wait()
+    assert wait_for(lambda: not alive(child))
+
+
+def test_an_empty_value_takes_a_variable_away(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code = f"import os, pathlib, time; pathlib.Path({str(out)!r}).write_text(str('SECRET' in os.environ)); time.sleep(60)"
+    supervisor = Supervisor(tmp_path / "log", {**os.environ, "SECRET": "x"})
+    service = Service("env", [sys.executable, "-c", code], lambda: out.exists() and out.read_text() != "", environment={"SECRET": ""})
+    try:
+        supervisor.start(service)
+        assert out.read_text() == "False"
+    finally:
+        supervisor.stop()
