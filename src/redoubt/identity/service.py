@@ -76,7 +76,7 @@ class IdentityService:
         self.challenges = Challenges(core, config.challenge_ttl, tenant)
         self.enrolments = Enrolments(core, config.enrolment_ttl, tenant)
         self.magic = Magic(core, config, self.users, roles, mailer, tenant)
-        self.throttle = Throttle(core, limiter, tenant)
+        self.throttle = Throttle(limiter, tenant)
         self.journal = Journal(core, tenant)
         self._assigner = assigner
         self._tenant = tenant
@@ -162,7 +162,7 @@ class IdentityService:
         known = await self.core.db.read(
             lambda tx: knows_device_for_email(tx, self._tenant, address, browser.mac)
         )
-        self.throttle.mail(address, browser, known_device=known)
+        await self.throttle.mail(address, browser, known_device=known)
 
         def ask(tx: Tx) -> None:
             link_id = self.magic.ask(tx, address, browser, next_path or self.config.home)
@@ -430,7 +430,7 @@ class IdentityService:
             return result
         if isinstance(result, CeremonyRefused | ChallengeRefused | LinkRefused):
             account, known = await self.core.db.read(lambda tx: self._account(tx, browser, credential))
-            self.throttle.failed(endpoint, browser, account, known_device=known)
+            await self.throttle.failed(endpoint, browser, account, known_device=known)
         raise result
 
     def _account(self, tx: Tx, browser: Browser, credential: Body | None) -> tuple[str | None, bool]:
@@ -447,11 +447,11 @@ class IdentityService:
 
     async def _admit(self, endpoint: str, browser: Browser) -> None:
         known = await self.core.db.read(lambda tx: knows_device_of_anyone(tx, browser.mac))
-        self.throttle.ask(endpoint, browser, known_device=known)
+        await self.throttle.ask(endpoint, browser, known_device=known)
 
     def _may_mail(self, email: str, browser: Browser) -> bool:
         try:
-            self.throttle.mail(email, browser, known_device=False)
+            self.throttle.mail_sync(email, browser, known_device=False)
         except TooManyAttempts:
             return False
         return True

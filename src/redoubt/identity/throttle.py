@@ -17,8 +17,10 @@ is never *locked*. Three layers, each of sliding windows in `guard.limits`:
 
 from __future__ import annotations
 
-from redoubt.core.base import Core
-from redoubt.guard.limits import Limiter, Rule
+import asyncio
+from collections.abc import Sequence
+
+from redoubt.guard.limits import Limiter, Rule, account_key
 
 from .errors import TooManyAttempts
 from .models import Browser
@@ -38,37 +40,51 @@ MAIL_DEVICE = Rule("magic-device", 5, 900)
 class Throttle:
     """Counts attempts and failures; raises TooManyAttempts."""
 
-    def __init__(self, core: Core, limiter: Limiter, tenant: str = "main") -> None:
+    def __init__(self, limiter: Limiter, tenant: str = "main") -> None:
         self._limiter = limiter
-        self._mac = core.keys.mac("identity-limit")
         self._tenant = tenant
 
-    def ask(self, endpoint: str, browser: Browser, *, known_device: bool) -> None:
+    async def ask(self, endpoint: str, browser: Browser, *, known_device: bool) -> None:
         """Count one attempt at `endpoint` by who asks; raises TooManyAttempts before any work is done."""
         if known_device:
-            self._hit(ASK_DEVICE, endpoint, browser.mac.hex())
-            return
-        self._hit(ASK_HOST, endpoint, host_of(browser.address))
-        self._hit(ASK_NETWORK, endpoint, network_of(browser.address))
+            hits = [(ASK_DEVICE, self._key(endpoint, browser.mac.hex()))]
+        else:
+            hits = [
+                (ASK_HOST, self._key(endpoint, host_of(browser.address))),
+                (ASK_NETWORK, self._key(endpoint, network_of(browser.address))),
+            ]
+        await asyncio.to_thread(self._hit, hits)
 
-    def failed(self, endpoint: str, browser: Browser, account: str | None, *, known_device: bool) -> None:
-        """Count one failure; raises TooManyAttempts where the answer must be 429 from here on."""
+    async def failed(
+        self, endpoint: str, browser: Browser, account: str | None, *, known_device: bool
+    ) -> None:
+        """Count one failure; raises TooManyAttempts where failures are answered by 429 from here on."""
+        hits = []
         if account is not None:
-            self._hit(FAIL_ACCOUNT_NETWORK, endpoint, account, network_of(browser.address))
-            self._hit(FAIL_ACCOUNT, endpoint, account)
+            network = network_of(browser.address)
+            hits.append((FAIL_ACCOUNT_NETWORK, self._key(endpoint, account_key(account, network))))
+            hits.append((FAIL_ACCOUNT, self._key(endpoint, account)))
         if not known_device:
-            self._hit(FAIL_HOST, endpoint, host_of(browser.address))
+            hits.append((FAIL_HOST, self._key(endpoint, host_of(browser.address))))
+        await asyncio.to_thread(self._hit, hits)
 
-    def mail(self, email: str, browser: Browser, *, known_device: bool) -> None:
+    async def mail(self, email: str, browser: Browser, *, known_device: bool) -> None:
         """Count one mail to `email`; raises TooManyAttempts. The same for addresses that are nobody's."""
-        address = self._mac.hexdigest(email)
-        if known_device:
-            self._hit(MAIL_DEVICE, address, browser.mac.hex())
-            return
-        self._hit(MAIL_HOST, address, host_of(browser.address))
-        self._hit(MAIL_ADDRESS, address)
+        await asyncio.to_thread(self.mail_sync, email, browser, known_device=known_device)
 
-    def _hit(self, rule: Rule, *parts: str) -> None:
-        verdict = self._limiter.hit(rule, "|".join((self._tenant, *parts)))
+    def mail_sync(self, email: str, browser: Browser, *, known_device: bool) -> None:
+        """Do what `mail` does, inside a transaction's thread."""
+        if known_device:
+            device = browser.mac.hex()
+            self._hit([(MAIL_DEVICE, self._key(account_key(email, "", device=device)))])
+            return
+        host = host_of(browser.address)
+        self._hit([(MAIL_HOST, self._key(account_key(email, host))), (MAIL_ADDRESS, self._key(email))])
+
+    def _hit(self, hits: Sequence[tuple[Rule, str]]) -> None:
+        verdict = self._limiter.hit_all(hits)
         if not verdict.allowed:
-            raise TooManyAttempts(verdict.retry_after, rule.name)
+            raise TooManyAttempts(verdict.retry_after, ", ".join(rule.name for rule, _ in hits))
+
+    def _key(self, *parts: str) -> str:
+        return "\0".join((self._tenant, *parts))
