@@ -1,0 +1,265 @@
+"""`redoubt policy`: decide, explain, replay, list, show, propose and roll back an app's policies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from attrs import asdict
+
+from redoubt.authz import store, versions
+from redoubt.authz.explain import Explanation, explain
+from redoubt.authz.models import AuthzRequest, Caller, Entity, app_entity, collection_entity, user_uid
+from redoubt.authz.policyset import PolicySet, parse_folder
+from redoubt.authz.replay import replay as replay_decision
+from redoubt.core.db import Database, Tx
+from redoubt.core.settings import Settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Decide, explain, replay, list and change an app's policies.",
+)
+
+T = TypeVar("T")
+DENIED = 3
+
+Directory = Annotated[Path, typer.Argument(help="The app's folder.", exists=True, file_okay=False)]
+Tenant = Annotated[str, typer.Option(help="The tenant whose policies are meant.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ActionName = Annotated[str, typer.Option("--action", help="What is done, such as Order.read.")]
+User = Annotated[str | None, typer.Option(help="Who does it; nobody when left out.")]
+RoleNames = Annotated[
+    list[str] | None, typer.Option("--role", help="A role; repeatable. Default: the stored ones.")
+]
+ResourceName = Annotated[
+    str | None, typer.Option("--resource", help="Type:id; a bare Type: is its collection; default: the app.")
+]
+Owner = Annotated[str | None, typer.Option(help="The user who owns the resource.")]
+State = Annotated[str | None, typer.Option(help="The state that the resource is in.")]
+ResourceTenant = Annotated[
+    str | None, typer.Option("--resource-tenant", help="The resource's tenant; default: the caller's.")
+]
+Attributes = Annotated[
+    list[str] | None, typer.Option("--attr", help="A further attribute, name=JSON; repeatable.")
+]
+Risk = Annotated[int, typer.Option(min=0, max=100, help="The session's risk score.")]
+StepUp = Annotated[bool, typer.Option("--step-up", help="A fresh passkey assertion was given.")]
+Amount = Annotated[int | None, typer.Option(help="The request's amount in minor units.")]
+VersionId = Annotated[
+    str | None, typer.Option("--version", help="Decide by this stored version instead of the head.")
+]
+Folder = Annotated[
+    Path | None, typer.Option("--policies", help="Decide by the policies of this folder instead.")
+]
+
+
+@app.command()
+def decide(
+    directory: Directory,
+    action: ActionName,
+    user: User = None,
+    role: RoleNames = None,
+    resource: ResourceName = None,
+    owner: Owner = None,
+    state: State = None,
+    resource_tenant: ResourceTenant = None,
+    attr: Attributes = None,
+    risk: Risk = 0,
+    step_up: StepUp = False,
+    amount: Amount = None,
+    tenant: Tenant = "main",
+    version: VersionId = None,
+    policies: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Decide one question by the app's policies: exit 0 for allow, 3 for deny."""
+    question = _question(
+        action, user, role, resource, owner, state, resource_tenant, attr, risk, step_up, amount
+    )
+    found = _explain(directory, question, tenant, version, policies)
+    if as_json:
+        typer.echo(json.dumps(_plain(found)["decision"], indent=2))
+    else:
+        decision = found.decision
+        typer.echo(
+            f"{'ALLOW' if decision.allowed else 'DENY'}  {', '.join(decision.reasons) or 'no policy applies'}"
+        )
+        for error in decision.errors:
+            typer.echo(f"error: {error}", err=True)
+    raise typer.Exit(0 if found.decision.allowed else DENIED)
+
+
+@app.command(name="explain")
+def explain_(
+    directory: Directory,
+    action: ActionName,
+    user: User = None,
+    role: RoleNames = None,
+    resource: ResourceName = None,
+    owner: Owner = None,
+    state: State = None,
+    resource_tenant: ResourceTenant = None,
+    attr: Attributes = None,
+    risk: Risk = 0,
+    step_up: StepUp = False,
+    amount: Amount = None,
+    tenant: Tenant = "main",
+    version: VersionId = None,
+    policies: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which policies decided or erred, and for a deny which came near and what failed first in each."""
+    question = _question(
+        action, user, role, resource, owner, state, resource_tenant, attr, risk, step_up, amount
+    )
+    found = _explain(directory, question, tenant, version, policies)
+    typer.echo(json.dumps(_plain(found), indent=2) if as_json else "\n".join(found.lines()))
+    raise typer.Exit(0 if found.decision.allowed else DENIED)
+
+
+@app.command()
+def replay(directory: Directory, decision_id: str, as_json: AsJson = False) -> None:
+    """Decide an audited decision again, under the version and with the values that it recorded."""
+    with _database(directory) as db:
+        found = db.read_sync(lambda tx: replay_decision(tx, decision_id))
+    if as_json:
+        plain = asdict(found, recurse=False) | {
+            "explanation": _plain(found.explanation),
+            "agrees": found.agrees,
+        }
+        typer.echo(json.dumps(plain, indent=2, default=list))
+    else:
+        typer.echo(
+            f"recorded {'ALLOW' if found.recorded_allowed else 'DENY'} under {found.version[:12]}: "
+            + ("decided the same again" if found.agrees else "DECIDED DIFFERENTLY")
+        )
+        if not found.complete:
+            typer.echo("personal data in the recorded values was redacted: the values are not complete")
+        typer.echo("\n".join(found.explanation.lines()))
+    raise typer.Exit(0 if found.agrees else 1)
+
+
+@app.command()
+def history(directory: Directory, tenant: Tenant = "main", as_json: AsJson = False) -> None:
+    """List which version was current when, who wrote it and who reviewed it, newest first."""
+    with _database(directory) as db:
+        steps = db.read_sync(lambda tx: store.history(tx, tenant))
+    if as_json:
+        typer.echo(json.dumps([asdict(step) for step in steps], indent=2, default=str))
+        return
+    for step in steps:
+        reviewer = f", reviewed by {step.reviewer}, ticket {step.ticket}" if step.reviewer else ""
+        typer.echo(
+            f"{step.seq:>4}  {step.version[:12]}  {step.at:%Y-%m-%d %H:%M:%S}Z  {step.kind:<8}"
+            f"  by {step.author}{reviewer}  {step.note}"
+        )
+
+
+@app.command()
+def show(
+    directory: Directory,
+    version: Annotated[
+        str | None, typer.Argument(help="A version or its beginning; default: the head.")
+    ] = None,
+    tenant: Tenant = "main",
+    schema: Annotated[bool, typer.Option("--schema", help="Print the schema too.")] = False,
+) -> None:
+    """Print a stored version's policies."""
+    with _database(directory) as db:
+        found = db.read_sync(lambda tx: _stored(tx, tenant, version))
+    typer.echo(f"// version {found.version}")
+    if schema:
+        typer.echo(found.schema_text)
+    for _, text in sorted(found.texts.items()):
+        typer.echo(text)
+
+
+def _question(
+    action: str,
+    user: str | None,
+    roles: list[str] | None,
+    resource: str | None,
+    owner: str | None,
+    state: str | None,
+    resource_tenant: str | None,
+    attributes: list[str] | None,
+    risk: int,
+    step_up: bool,
+    amount: int | None,
+) -> Callable[[Tx | None, str], AuthzRequest]:
+    context: dict[str, Any] = {"risk": risk, "step_up": step_up}
+    if amount is not None:
+        context["amount"] = amount
+
+    def ask(tx: Tx | None, tenant: str) -> AuthzRequest:
+        given = frozenset(roles or ())
+        if user is not None and roles is None and tx is not None:
+            given = store.members(tx, tenant, user)
+        caller = Caller(user_id=user, tenant=tenant, roles=given, risk=risk, step_up=step_up)
+        about = _resource(resource, resource_tenant or tenant, owner, state, attributes or [])
+        return AuthzRequest.of(caller.principal(), action, about, context)
+
+    return ask
+
+
+def _resource(
+    name: str | None, tenant: str, owner: str | None, state: str | None, attributes: list[str]
+) -> Entity:
+    if name is None:
+        return app_entity(tenant)
+    kind, separator, identity = name.partition(":")
+    if not separator:
+        raise typer.BadParameter("a resource is Type:id, or Type: for its collection")
+    if not identity:
+        return collection_entity(kind, tenant, owner)
+    attrs: dict[str, Any] = {"tenant": tenant}
+    if owner is not None:
+        attrs["owner"] = user_uid(owner)
+    if state is not None:
+        attrs["state"] = state
+    for attribute in attributes:
+        key, separator, text = attribute.partition("=")
+        try:
+            attrs[key] = json.loads(text)
+        except ValueError:
+            attrs[key] = text
+        if not separator:
+            raise typer.BadParameter(f"{attribute!r} is not name=value")
+    return Entity(kind, identity, attrs)
+
+
+def _explain(
+    directory: Path,
+    question: Callable[[Tx | None, str], AuthzRequest],
+    tenant: str,
+    version: str | None,
+    folder: Path | None,
+) -> Explanation:
+    if folder is not None:
+        return explain(parse_folder(folder), question(None, tenant))
+    with _database(directory) as db:
+        return db.read_sync(lambda tx: explain(_stored(tx, tenant, version), question(tx, tenant)))
+
+
+def _stored(tx: Tx, tenant: str, version: str | None) -> PolicySet:
+    return versions.current(tx, tenant) if version is None else versions.load(tx, tenant, version)
+
+
+def _plain(found: Explanation) -> dict[str, Any]:
+    plain: dict[str, Any] = asdict(found)
+    return plain
+
+
+@contextmanager
+def _database(directory: Path) -> Iterator[Database]:
+    db = Database(Settings.load(directory).database_url().reveal())
+    try:
+        yield db
+    finally:
+        db.close()
