@@ -310,6 +310,26 @@ async def test_a_clients_own_transport_stands_under_the_same_policy(authority, t
                 await client.get(url)
 
 
+async def test_an_sdk_sees_each_refusal_as_the_httpx_error_of_that_meaning():
+    async def slam(reader, writer, head):
+        writer.transport.abort()
+
+    async def silence(reader, writer, head):
+        await asyncio.sleep(5)
+
+    for answer, expected in ((slam, httpx.ReadError), (silence, httpx.ReadTimeout)):
+        async with server(answer) as (port, _), Egress(development(port)) as egress:
+            client = httpx.AsyncClient(transport=egress.transport("sdk"), timeout=0.3)
+            with pytest.raises(expected):
+                await client.post(f"http://127.0.0.1:{port}/")
+            with pytest.raises(httpx.ConnectError):
+                await client.get("https://evil.test/")
+    async with Egress(development(port)) as egress:
+        client = httpx.AsyncClient(transport=egress.transport("sdk"))
+        with pytest.raises(httpx.ConnectError):
+            await client.get(f"http://127.0.0.1:{port}/")
+
+
 async def test_an_sdk_that_follows_redirects_is_checked_at_each_hop():
     async def to_metadata(reader, writer, head):
         writer.write(

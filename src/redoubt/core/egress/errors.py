@@ -7,11 +7,16 @@ EgressError (RedoubtError)
 ├── EgressTimeout       no whole answer in time: the other side may have acted
 ├── EgressBroken        the connection broke after sending: the other side may have acted
 └── EgressTooLarge      the answer is above the cap: the other side has acted
+
+Those that a call can raise are also the httpx error of the same meaning, so that an SDK over `Egress.transport`
+understands them: ConnectError means that nothing was sent.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
+
+import httpx
 
 from ..errors import RedoubtError
 
@@ -22,7 +27,7 @@ class EgressError(RedoubtError):
     code: ClassVar[str] = "egress"
 
 
-class EgressRefused(EgressError):
+class EgressRefused(EgressError, httpx.ConnectError):
     """The policy does not allow this call; `reason` is a stable word for records and tests."""
 
     code = "egress-refused"
@@ -38,25 +43,25 @@ class EgressUnsupported(EgressError):
     code = "egress-unsupported"
 
 
-class EgressUnreachable(EgressError):
+class EgressUnreachable(EgressError, httpx.ConnectError):
     """No validated address took the connection, or TLS failed; nothing was sent."""
 
     code = "egress-unreachable"
 
 
-class EgressTimeout(EgressError):
+class EgressTimeout(EgressError, httpx.ReadTimeout):
     """There was no whole answer in time; whether the other side acted is unknown."""
 
     code = "egress-timeout"
 
 
-class EgressBroken(EgressError):
+class EgressBroken(EgressError, httpx.ReadError):
     """The connection broke before the whole answer came; whether the other side acted is unknown."""
 
     code = "egress-broken"
 
 
-class EgressTooLarge(EgressError):
+class EgressTooLarge(EgressError, httpx.ReadError):
     """The answer is larger than the cap."""
 
     code = "egress-too-large"
