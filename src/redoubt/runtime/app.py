@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,11 @@ from .network import TrustedProxies
 from .plan import AppPlan
 from .render import Renderer
 from .request import GuardedRequest
-from .services import Services
+from .services import Loop, Services
 
 log = logging.getLogger("redoubt.runtime")
 
-Loop = Callable[[asyncio.Event], Awaitable[None]]
+_WORDS = {"public": Permission("public"), "self": Permission("self")}
 _WEBHOOKS = "/webhooks/"
 
 
@@ -358,10 +358,9 @@ def _declare(route: Route) -> None:
     if declared is None and route.path in ("/healthz", "/webhooks/{name}"):
         declared = "public"
     if isinstance(declared, str):
-        kind = "self" if declared == "self" else "public" if declared == "public" else None
-        if kind is None:
+        if declared not in _WORDS:
             raise AlreadyBound(f"{route.path} declares {declared!r}, which is no permission.")
-        setattr(route, ATTRIBUTE, Permission(kind))
+        setattr(route, ATTRIBUTE, _WORDS[declared])
 
 
 __all__ = ["AppPlan", "Redoubt"]

@@ -30,7 +30,7 @@ def content_security_policy(form_targets: Iterable[str] = ()) -> str:
     return (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         f"form-action {forms}; frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'; "
-        "trusted-types 'none'"
+        "trusted-types default"
     )
 
 

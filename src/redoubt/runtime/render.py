@@ -55,7 +55,7 @@ class Renderer:
     def error(self, request: GuardedRequest, problem: Problem) -> HTMLResponse:
         """Render a refusal for a person: what happened and what they can do, nothing else."""
         context = {"problem": problem, "title": problem.title, "request_id": request.request_id}
-        return self.render(request, "redoubt/error.html", problem.status, context)
+        return self.render(request, "redoubt/problem.html", problem.status, context)
 
     def navigation(self, request: GuardedRequest) -> Sequence[NavItem]:
         """Return the entries that this person may follow."""

@@ -12,7 +12,6 @@ from pathlib import Path
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
-from redoubt.core import log as logging_setup
 from redoubt.core.errors import RedoubtError
 
 from .loading import load_app
@@ -49,7 +48,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dir", type=Path, required=True)
     options = parser.parse_args()
-    logging_setup.configure(stream=sys.stderr)
     try:
         asyncio.run(serve(options.dir))
     except RedoubtError as error:

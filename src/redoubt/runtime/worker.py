@@ -10,7 +10,6 @@ import signal
 import sys
 from pathlib import Path
 
-from redoubt.core import log as logging_setup
 from redoubt.core.errors import RedoubtError
 from redoubt.core.jobs import Jobs
 
@@ -54,7 +53,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dir", type=Path, required=True)
     options = parser.parse_args()
-    logging_setup.configure(stream=sys.stderr)
     try:
         asyncio.run(_main(options.dir))
     except RedoubtError as error:

@@ -1,0 +1,149 @@
+"""The domains of one app, built once and bound to each other: what a lower floor names as a Protocol ends here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+from starlette.routing import Route
+
+from redoubt import identity as identity_domain
+from redoubt.audit.sequencer import Sequencer
+from redoubt.authz import AuthzRequest, Caller, Enforcer, Entity, PolicyHead, Roles
+from redoubt.core.base import Core
+from redoubt.core.egress import Egress, EgressPolicy
+from redoubt.core.jobs import Jobs
+from redoubt.core.problem import Problem
+from redoubt.guard.limits import Limiter
+from redoubt.guard.switches import Killed, SwitchBoard
+from redoubt.identity import IdentityConfig, IdentityService, SessionState, SmtpMailer
+from redoubt.webhooks import routes as webhook_routes
+from redoubt.webhooks.service import Webhooks
+
+from .pages import STATIC
+from .plan import AppPlan
+from .statics import folder_route, library_route
+
+Loop = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
+_PRUNE_EVERY = 600.0
+
+
+@frozen(eq=False)
+class Services:
+    """Every domain's service in this process."""
+
+    core: Core
+    plan: AppPlan
+    limiter: Limiter
+    head: PolicyHead
+    enforcer: Enforcer
+    roles: Roles
+    identity: IdentityService
+    webhooks: Webhooks
+    egress: Egress
+    switches: SwitchBoard
+
+    @classmethod
+    def build(cls, core: Core, plan: AppPlan) -> Services:
+        """Build them over `core` for what `plan` declares."""
+        limiter, switches = Limiter(core), SwitchBoard(core)
+        head = PolicyHead(core)
+        roles = Roles(core, plan.roles)
+        config = IdentityConfig.from_settings(core.settings, title=plan.title, sign_up=plan.sign_up)
+        identity = IdentityService(
+            core, config, assigner=roles, roles=roles, mailer=SmtpMailer(core), limiter=limiter
+        )
+        egress = Egress(EgressPolicy.from_settings(core.settings))
+        return cls(
+            core=core,
+            plan=plan,
+            limiter=limiter,
+            head=head,
+            enforcer=Enforcer(core, head),
+            roles=roles,
+            identity=identity,
+            webhooks=Webhooks(
+                core, plan.webhooks, plan.targets, sender=egress, switches=SwitchFace(switches)
+            ),
+            egress=egress,
+            switches=switches,
+        )
+
+    async def start(self) -> None:
+        """Load what decides: policies, switches, webhook keys."""
+        await self.head.refresh()
+        await self.switches.refresh()
+        await self.webhooks.start()
+
+    def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
+        """Return what runs in every process: the followers of policies and of switches."""
+        return [self.head.run(), self.switches.run()]
+
+    def routes(self) -> list[Route]:
+        """Return the library's own routes."""
+        static = [library_route(f"/static/redoubt/{file.name}", file) for file in sorted(STATIC.glob("*.js"))]
+        if self.plan.static is not None:
+            static.append(folder_route("/static/app", self.plan.static))
+        found = [*static, *identity_domain.routes(self.identity)]
+        if self.plan.webhooks:
+            found += webhook_routes(self.webhooks, SwitchFace(self.switches))
+        return found
+
+    def register_jobs(self, jobs: Jobs) -> None:
+        """Give a worker the handlers of every domain."""
+        self.identity.register_jobs(jobs)
+        self.webhooks.register(jobs)
+
+    def background(self) -> Mapping[str, Loop]:
+        """Return what runs in the worker only."""
+        return {"audit": self._sequence, "prune": self._prune}
+
+    @property
+    def webhook_limit(self) -> int:
+        """The largest body that any incoming webhook takes."""
+        return max((config.max_body for config in self.plan.webhooks), default=0)
+
+    def risk(self, session: SessionState) -> int:
+        """Return how far this request strays from its session, 0 to 100."""
+        return session.risk.score
+
+    def allows(self, caller: Caller, action: str, resource: Entity, context: Mapping[str, Any]) -> bool:
+        """Decide without an audit entry."""
+        values = {**context, "risk": caller.risk, "step_up": caller.step_up}
+        question = AuthzRequest.of(caller.principal(), action, resource, values)
+        return self.head.decider(caller.tenant).decide(question).allowed
+
+    def demand_switch(self, capability: str, tenant: str, *, money: bool = False) -> None:
+        """Raise the Problem of a killed capability."""
+        try:
+            self.switches.check(capability, tenant, money=money)
+        except Killed as killed:
+            raise Problem(
+                503, "switched-off", "This is switched off for now.", headers={"Retry-After": "60"}
+            ) from killed
+
+    async def _sequence(self, stop: asyncio.Event) -> None:
+        """Place new audit entries in the log and sign checkpoints."""
+        await Sequencer(self.core).run(stop)
+
+    async def _prune(self, stop: asyncio.Event) -> None:
+        """Remove what has ended: done jobs, expired sessions and challenges."""
+        while not stop.is_set():
+            await Jobs(self.core).prune()
+            try:
+                await asyncio.wait_for(stop.wait(), _PRUNE_EVERY)
+            except TimeoutError:
+                continue
+
+
+@frozen
+class SwitchFace:
+    """The switches as the webhooks domain names them."""
+
+    board: SwitchBoard
+
+    def check(self, capability: str, tenant: str) -> None:
+        """Raise Killed when the capability is off."""
+        self.board.check(capability, tenant)
