@@ -93,7 +93,7 @@ def replay(tx: Tx, core: Core, delivery: str, actor: Actor, *, again: bool = Fal
         .values(state="accepted", finished_at=None, last_error=None)
     )
     _audit(tx, core, "webhook.replayed", actor, row, {"again": row["state"] == "done"})
-    return enqueue(tx, core, HANDLE, {"id": delivery}, tenant=row["tenant"], lane=f"in:{row['endpoint']}")
+    return enqueue(tx, core, HANDLE, {"id": delivery}, tenant=row["tenant"])
 
 
 def hold(tx: Tx, core: Core, delivery: str, actor: Actor, *, on: bool) -> None:

@@ -86,7 +86,7 @@ class Accept(Command[Arrival, Received]):
         for item in winners:
             enqueue(
                 tx, self._core, HANDLE, {"id": item.id},
-                tenant=item.tenant, lane=f"in:{item.endpoint}", max_attempts=item.max_attempts,
+                tenant=item.tenant, max_attempts=item.max_attempts,
             )  # fmt: skip
             events.append(_event("webhook.accepted", "success", item, {"size": item.size}))
         answers = [

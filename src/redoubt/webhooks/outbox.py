@@ -87,7 +87,7 @@ def emit(
     """
     now = core.clock.now()
     event = {"type": event_type, "timestamp": now.isoformat(), "data": dict(payload)}
-    body = json.dumps(event, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    body = json.dumps(event, separators=(",", ":"), allow_nan=False).encode()
     rows = tx.execute(
         sa.select(targets)
         .where(targets.c.tenant == tenant, targets.c.state != "removed")
@@ -183,7 +183,9 @@ class Outbox:
         timeout, started = target["timeout_ms"] / 1000, self._core.clock.monotonic()
         status, excerpt, problem = None, None, None
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(
+                timeout + 1
+            ):  # the client keeps its own time; this one is for any other
                 response = await self._sender.request(
                     "POST",
                     target["url"],
