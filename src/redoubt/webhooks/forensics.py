@@ -17,7 +17,7 @@ from .errors import DeliveryRefused, NotReplayable, PayloadGone, UnknownDelivery
 from .inbox import HANDLE, unseal
 from .keystore import load
 from .schemes import SCHEMES, verify
-from .store import inbox
+from .store import dedupe, inbox
 
 
 @frozen
@@ -49,6 +49,20 @@ def listed(
     if state is not None:
         statement = statement.where(inbox.c.state == state)
     return [dict(row) for row in tx.execute(statement).mappings()]
+
+
+def described(tx: Tx, delivery: str) -> Mapping[str, Any]:
+    """Return what is known of one delivery and of its repetitions, without its bytes; raises UnknownDelivery."""
+    columns = [column for column in inbox.c if column.name != "sealed"]
+    statement = (
+        sa.select(*columns, dedupe.c.duplicates, dedupe.c.last_at.label("last_duplicate_at"))
+        .select_from(inbox.outerjoin(dedupe, dedupe.c.inbox_id == inbox.c.id))
+        .where(inbox.c.id == delivery)
+    )
+    row = tx.execute(statement).mappings().one_or_none()
+    if row is None:
+        raise UnknownDelivery("there is no delivery of that id.", hint="redoubt webhooks list shows them.")
+    return dict(row)
 
 
 def raw(tx: Tx, core: Core, delivery: str, actor: Actor) -> RawDelivery:
