@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -11,13 +11,19 @@ from typing import Annotated, Any, TypeVar
 import typer
 from attrs import asdict
 
-from redoubt.authz import store, versions
+from redoubt.authz import changes, store, versions
+from redoubt.authz.errors import ReviewRequired
 from redoubt.authz.explain import Explanation, explain
 from redoubt.authz.models import AuthzRequest, Caller, Entity, app_entity, collection_entity, user_uid
 from redoubt.authz.policyset import PolicySet, parse_folder
 from redoubt.authz.replay import replay as replay_decision
 from redoubt.core.db import Database, Tx
 from redoubt.core.settings import Settings
+from redoubt.guard.approvals import Approvals
+from redoubt.guard.kinds import Kinds
+from redoubt.guard.models import Approval, VerifiedAssertion
+from redoubt.identity.store import user_by_id, user_by_verified_email
+from redoubt.runtime.app import Redoubt
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -57,6 +63,10 @@ VersionId = Annotated[
 Folder = Annotated[
     Path | None, typer.Option("--policies", help="Decide by the policies of this folder instead.")
 ]
+
+By = Annotated[str, typer.Option("--by", help="Who asks: a user's id or verified e-mail address.")]
+Ticket = Annotated[str, typer.Option(help="The change ticket.")]
+Note = Annotated[str, typer.Option(help="Why, for the history.")]
 
 
 @app.command()
@@ -178,6 +188,88 @@ def show(
         typer.echo(found.schema_text)
     for _, text in sorted(found.texts.items()):
         typer.echo(text)
+
+
+@app.command()
+def propose(
+    directory: Directory,
+    by: By,
+    ticket: Ticket,
+    policies: Annotated[
+        Path | None,
+        typer.Option("--policies", help="The folder of the new policies; default: the app's own."),
+    ] = None,
+    note: Note = "",
+    tenant: Tenant = "main",
+) -> None:
+    """Ask for new policies to become the running ones; a second operator approves in the console."""
+    parsed = parse_folder(policies or directory / "policies")
+
+    def ask(tx: Tx, approvals: Approvals) -> Approval:
+        return changes.import_version(
+            tx, approvals, parsed, author=_operator(tx, tenant, by), ticket=ticket, note=note, tenant=tenant
+        )
+
+    _say_request(_request(directory, ask))
+
+
+@app.command()
+def rollback(
+    directory: Directory,
+    version: Annotated[str, typer.Argument(help="The stored version, or its beginning.")],
+    by: By,
+    ticket: Ticket,
+    note: Note = "",
+    tenant: Tenant = "main",
+) -> None:
+    """Ask for a stored version to become the running one again: reviewed like any other change."""
+
+    def ask(tx: Tx, approvals: Approvals) -> Approval:
+        return changes.rollback(
+            tx, approvals, version, author=_operator(tx, tenant, by), ticket=ticket, note=note, tenant=tenant
+        )
+
+    _say_request(_request(directory, ask))
+
+
+class _NobodyHere:
+    """Stands where approvals are checked: on the command line there is no passkey, so nothing is approved."""
+
+    def verify(
+        self, tx: Tx, user_id: str, challenge: bytes, assertion: Mapping[str, Any]
+    ) -> VerifiedAssertion:
+        raise ReviewRequired("approvals are given in the console.")
+
+
+def _request(directory: Path, ask: Callable[[Tx, Approvals], Approval]) -> Approval:
+    core = Redoubt.from_dir(directory).core
+    try:
+        kind = changes.policy_change_kind(core, lambda tx, approval, person: False)
+        approvals = Approvals(core, Kinds(kind), _NobodyHere())
+        return core.db.write_sync(lambda tx: ask(tx, approvals))
+    finally:
+        core.db.close()
+
+
+def _operator(tx: Tx, tenant: str, name: str) -> str:
+    """Return the user id of a known person, so that the author of a change can never be an invented second one."""
+    row = user_by_verified_email(tx, tenant, name.strip().lower()) if "@" in name else user_by_id(tx, name)
+    if row is None or row.tenant != tenant:
+        raise typer.BadParameter(f"no user {name!r} is known in {tenant}", param_hint="--by")
+    return str(row.id)
+
+
+def _say_request(approval: Approval) -> None:
+    changed = approval.dry_run
+    typer.echo(f"change request {approval.id}: counts as a widening and waits for a second person")
+    for what in ("added", "removed", "altered"):
+        for identity in changed[what]:
+            typer.echo(f"  {what:<8} {identity}")
+    if changed["schema_altered"]:
+        typer.echo("  altered  the schema")
+    typer.echo(
+        f"It is approved at /console/approvals/{approval.id} before {approval.expires_at:%Y-%m-%d %H:%M}Z."
+    )
 
 
 def _question(
