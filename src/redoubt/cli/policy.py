@@ -17,13 +17,17 @@ from redoubt.authz.explain import Explanation, explain
 from redoubt.authz.models import AuthzRequest, Caller, Entity, app_entity, collection_entity, user_uid
 from redoubt.authz.policyset import PolicySet, parse_folder
 from redoubt.authz.replay import replay as replay_decision
+from redoubt.core.base import Core
+from redoubt.core.clock import SystemClock
 from redoubt.core.db import Database, Tx
+from redoubt.core.ids import SystemIds
+from redoubt.core.keys import Keyring
+from redoubt.core.redact import Redactor
 from redoubt.core.settings import Settings
 from redoubt.guard.approvals import Approvals
 from redoubt.guard.kinds import Kinds
 from redoubt.guard.models import Approval, VerifiedAssertion
 from redoubt.identity.store import user_by_id, user_by_verified_email
-from redoubt.runtime.app import Redoubt
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -242,7 +246,7 @@ class _NobodyHere:
 
 
 def _request(directory: Path, ask: Callable[[Tx, Approvals], Approval]) -> Approval:
-    core = Redoubt.from_dir(directory).core
+    core = _core(directory)
     try:
         kind = changes.policy_change_kind(core, lambda tx, approval, person: False)
         approvals = Approvals(core, Kinds(kind), _NobodyHere())
@@ -251,10 +255,18 @@ def _request(directory: Path, ask: Callable[[Tx, Approvals], Approval]) -> Appro
         core.db.close()
 
 
+def _core(directory: Path) -> Core:
+    """Open the app's core as its processes do, without loading the app's own code."""
+    settings, clock = Settings.load(directory), SystemClock()
+    keys = Keyring.open(settings.keyring_path, settings.reveal(settings.master_ref))
+    database = Database(settings.database_url().reveal())
+    return Core(settings, database, clock, SystemIds(clock), keys, Redactor(keys.mac("redact")))
+
+
 def _operator(tx: Tx, tenant: str, name: str) -> str:
     """Return the user id of a known person, so that the author of a change can never be an invented second one."""
     row = user_by_verified_email(tx, tenant, name.strip().lower()) if "@" in name else user_by_id(tx, name)
-    if row is None or row.tenant != tenant:
+    if row is None or row.tenant != tenant or row.disabled_at is not None:
         raise typer.BadParameter(f"no user {name!r} is known in {tenant}", param_hint="--by")
     return str(row.id)
 
