@@ -82,17 +82,18 @@ LIES = {
 }
 
 
-@pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
-async def test_a_lie_in_the_assertion_does_not_sign_in(world: World, lie: dict[str, object]) -> None:
+async def test_a_lie_in_the_assertion_does_not_sign_in(world: World) -> None:
     client = world.client()
     await client.register("ada@example.org")
-    await client.post("/auth/logout")
-    client.csrf = ""
-    refused = await client.login(**lie)
-    assert refused.status_code == 401
-    assert refused.headers["content-type"] == "application/problem+json"
-    assert not await client.signed_in()
-    assert (await client.login()).status_code == 200  # the owner still can
+    for name, lie in LIES.items():
+        await client.session()
+        await client.post("/auth/logout")
+        client.csrf = ""
+        refused = await client.login(**lie)
+        assert refused.status_code in (401, 429), name  # failures beyond their limit are told to wait
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert not await client.signed_in(), name
+        assert (await client.login()).status_code == 200, name  # the owner still can
 
 
 async def test_refusals_do_not_say_why(world: World) -> None:
@@ -217,15 +218,15 @@ BAD_BODIES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("body", BAD_BODIES)
 @pytest.mark.parametrize("path", ["/auth/login/verify", "/auth/register/verify", "/enrol/verify"])
-async def test_nonsense_is_refused_cleanly(world: World, path: str, body: bytes) -> None:
+async def test_nonsense_is_refused_cleanly(world: World, path: str) -> None:
     client = world.client()
     await client.session()
     headers = {"x-csrf-token": client.csrf, "content-type": "application/json"}
-    answer = await client.http.post(path, content=body, headers=headers)
-    assert answer.status_code in (400, 401)
-    assert "Traceback" not in answer.text
+    for body in BAD_BODIES:
+        answer = await client.http.post(path, content=body, headers=headers)
+        assert answer.status_code in (400, 401), body
+        assert "Traceback" not in answer.text
 
 
 async def test_a_huge_body_is_refused(world: World) -> None:
