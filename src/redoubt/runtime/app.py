@@ -175,6 +175,7 @@ class Redoubt:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
         self._loops = []
+        await self.services.stop()
 
     def register_jobs(self, jobs: Jobs) -> None:
         """Give a worker every handler of every domain."""

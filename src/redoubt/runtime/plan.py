@@ -19,12 +19,14 @@ PaymentChanged = Callable[[Tx, str, str, str], None]
 
 @frozen
 class PaymentsPlan:
-    """What may be charged: currencies (ISO 4217), the entity that is paid for, and who is told of a change."""
+    """What may be charged: currencies (ISO 4217), the entity that is paid for, who is told of a change,
+    the incoming webhook whose deliveries go on to the charge service, and which roles approve refunds."""
 
     currencies: tuple[str, ...] = field(converter=tuple)
     entity: str
     on_change: PaymentChanged | None = None
     webhook: str = "stripe"
+    approvers: frozenset[str] = field(default=frozenset({"finance"}), converter=frozenset)
 
 
 @frozen

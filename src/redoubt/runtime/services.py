@@ -16,12 +16,13 @@ from redoubt.core.base import Core
 from redoubt.core.egress import Egress, EgressPolicy
 from redoubt.core.jobs import Jobs
 from redoubt.core.problem import Problem
-from redoubt.guard.limits import Limiter
-from redoubt.guard.switches import Killed, SwitchBoard
+from redoubt.guard import Approvals, Killed, Kinds, Limiter, SwitchBoard
+from redoubt.guard.switches import enable_kind
 from redoubt.identity import IdentityConfig, IdentityService, SessionState, SmtpMailer
 from redoubt.webhooks import routes as webhook_routes
 from redoubt.webhooks.service import Webhooks
 
+from .foureyes import OPERATOR, PasskeyVerifier, holders_of, policy_kind
 from .pages import STATIC
 from .plan import AppPlan
 from .statics import folder_route, library_route
@@ -44,6 +45,7 @@ class Services:
     webhooks: Webhooks
     egress: Egress
     switches: SwitchBoard
+    approvals: Approvals
 
     @classmethod
     def build(cls, core: Core, plan: AppPlan) -> Services:
@@ -55,6 +57,8 @@ class Services:
         identity = IdentityService(
             core, config, assigner=roles, roles=roles, mailer=SmtpMailer(core), limiter=limiter
         )
+        kinds = Kinds(enable_kind(core, holders_of(roles, OPERATOR)), policy_kind(core, roles))
+        approvals = Approvals(core, kinds, PasskeyVerifier(identity))
         egress = Egress(EgressPolicy.from_settings(core.settings))
         return cls(
             core=core,
@@ -69,17 +73,23 @@ class Services:
             ),
             egress=egress,
             switches=switches,
+            approvals=approvals,
         )
 
     async def start(self) -> None:
         """Load what decides: policies, switches, webhook keys."""
         await self.head.refresh()
-        await self.switches.refresh()
+        await self.switches.start()
         await self.webhooks.start()
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
-        """Return what runs in every process: the followers of policies and of switches."""
-        return [self.head.run(), self.switches.run()]
+        """Return what runs in every process: the follower of policies; the switches follow by themselves."""
+        return [self.head.run()]
+
+    async def stop(self) -> None:
+        """Stop following and close outgoing connections."""
+        await self.switches.stop()
+        await self.egress.aclose()
 
     def routes(self) -> list[Route]:
         """Return the library's own routes."""
