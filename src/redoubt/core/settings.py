@@ -135,6 +135,17 @@ class DatabaseSettings(_Section):
     url: Annotated[str | SecretRef | None, _store_url("sqlite", "postgresql")] = None
 
 
+class CapSettings(_Section):
+    """`[[charge.caps]]`: at most `amount` minor units and `count` operations in any `per_seconds`, for each `by`."""
+
+    kind: Literal["payment", "refund"]
+    by: Literal["user", "customer", "tenant"]
+    per_seconds: Annotated[int, Field(ge=1, le=86_400 * 31)]
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] | None = None
+    amount: Annotated[int, Field(ge=1)] | None = None
+    count: Annotated[int, Field(ge=1)] | None = None
+
+
 class ChargeSettings(_Section):
     """`[charge]`: the charge service, its store, its provider and whom it listens to."""
 
@@ -146,6 +157,11 @@ class ChargeSettings(_Section):
     provider_url: WebUrl = "https://api.stripe.com"
     provider_key: SecretRef | None = None
     webhook_secrets: Refs = []
+    honours_keys: bool = True
+    currencies: Names = []
+    per_payment: Annotated[int, Field(ge=1)] | None = None
+    refunds_per_day: Annotated[int, Field(ge=1)] | None = None
+    caps: list[CapSettings] = []
     keyring: str | None = None
     master: SecretRef | None = None
 

@@ -1,1 +1,22 @@
-"""Payments: the app's side, which writes commands and mirrors what the charge service reports."""
+"""Payments: the app's side, which writes commands and mirrors what the charge service reports.
+
+The charge service (`payments.charge`) is a process of its own with its own database; only it holds the provider's key.
+"""
+
+from pathlib import Path
+
+from redoubt.core.db import Domain
+
+from . import store
+from .client import ChargeClient
+from .models import Payment, PaymentHook, Refund
+from .service import Payments
+
+DOMAIN = Domain(
+    name="payments",
+    migrations=Path(__file__).parent / "migrations",
+    metadata=store.metadata,
+    triggers=store.TRIGGERS,
+)
+
+__all__ = ["DOMAIN", "ChargeClient", "Payment", "PaymentHook", "Payments", "Refund"]

@@ -6,6 +6,7 @@ ChargeError
 ├── Refused              a rule refuses the command for good; `reason` says which
 ├── Held                 not now (switch, storage): nothing is written, the same command may come again
 ├── EventRefused         a provider event is unsigned, wrongly signed, too old or malformed
+├── ConfigInvalid        the settings do not make a charge service
 ├── IdentityRefused      the client certificate is not one of a listed identity
 └── LedgerError          an entry is unbalanced, or the chain is broken
 """
@@ -57,6 +58,12 @@ class EventRefused(ChargeError):
     """A provider event is unsigned, wrongly signed, too old, too new or malformed."""
 
     code = "event-refused"
+
+
+class ConfigInvalid(ChargeError):
+    """The settings do not make a charge service."""
+
+    code = "charge-config"
 
 
 class IdentityRefused(ChargeError):

@@ -91,8 +91,8 @@ def balances(tx: Tx, tenant: str) -> dict[tuple[str, str], int]:
     """Return the balance of each (account, currency) of `tenant`, debit positive."""
     table = store.ledger_postings
     rows = tx.execute(
-        sa.select(table.c.account, table.c.currency, sa.func.sum(table.c.amount))
+        sa.select(table.c.account, table.c.currency, sa.func.sum(table.c.amount).label("total"))
         .where(table.c.tenant == tenant)
         .group_by(table.c.account, table.c.currency)
     )
-    return {(row[0], row[1]): int(row[2]) for row in rows}
+    return {(row.account, row.currency): int(row.total) for row in rows}

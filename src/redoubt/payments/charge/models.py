@@ -124,6 +124,9 @@ class ChargeConfig:
     origins: tuple[str, ...]
     allowed_identities: tuple[str, ...] = ()
     caps: tuple[Cap, ...] = ()
+    currencies: frozenset[str] = frozenset()
+    """What may be charged; empty means every currency that we know."""
+    per_payment: int | None = None
     lease: timedelta = timedelta(seconds=45)
     page_after: timedelta = timedelta(minutes=15)
     event_max_age: timedelta = timedelta(days=7)

@@ -59,6 +59,10 @@ def start_payment(
     """Take a payment: check switch, amount and caps, and insert its intent."""
     switches.check(tx, "payments", tenant)
     amount, currency = _money(body)
+    if config.currencies and currency not in config.currencies:
+        raise Refused("currency-not-taken", "this currency is not among those that are charged.")
+    if config.per_payment is not None and amount > config.per_payment:
+        raise Refused("above-payment-cap", "the amount is above the largest single payment.")
     mode = body.get("mode")
     if mode == "checkout":
         request = {

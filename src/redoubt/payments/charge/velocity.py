@@ -66,6 +66,9 @@ def _window(tx: Tx, core: Core, cap: Cap, tenant: str, subject: str, currency: s
     elif cap.by == "customer":
         where.append(table.c.customer == subject)
     row = tx.execute(
-        sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(table.c.amount), 0)).where(*where)
+        sa.select(
+            sa.func.count().label("operations"),
+            sa.func.coalesce(sa.func.sum(table.c.amount), 0).label("total"),
+        ).where(*where)
     ).one()
-    return int(row[0]), int(row[1])
+    return int(row.operations), int(row.total)

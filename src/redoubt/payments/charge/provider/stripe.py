@@ -44,12 +44,13 @@ class StripeProvider:
         honours_keys: bool = True,
         max_age: timedelta = timedelta(days=7),
         skew: timedelta = timedelta(minutes=5),
+        timeout: float = 20.0,
     ) -> None:
         self.honours_keys = honours_keys
         self.key_window = timedelta(hours=23)  # Stripe keeps keys for at least 24 hours
         self._client = stripe.StripeClient(
             key,
-            http_client=EgressHttp(http),
+            http_client=EgressHttp(http, timeout=timeout),
             base_addresses={"api": base_url.rstrip("/")},
             max_network_retries=0,
         )
