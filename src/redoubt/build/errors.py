@@ -57,6 +57,12 @@ class EditedFiles(BuildError):
         super().__init__("edited since they were built: " + ", ".join(self.paths) + ".", hint=hint)
 
 
+class MissingHandler(BuildError):
+    """The spec names a function that the owner's app/handlers.py lacks."""
+
+    code = "missing-handler"
+
+
 class NotOurTarget(BuildError):
     """The target exists, is not empty and was not made by a build."""
 

@@ -4,7 +4,7 @@ Everything here is a pure function over a file tree: it reads, runs nothing, and
 """
 
 from .check import check_tree
-from .errors import SupplyError
+from .errors import LockUnreadable, SupplyError
 from .installed import check_installed
 from .locks import check_locks
 from .models import Finding
@@ -15,6 +15,7 @@ from .secrets import check_secrets
 __all__ = [
     "Component",
     "Finding",
+    "LockUnreadable",
     "Pin",
     "SupplyError",
     "check_installed",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from attrs import frozen
@@ -37,6 +37,11 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.rule}: {self.message}"
+
+
+def texts(values: Iterable[str]) -> tuple[str, ...]:
+    """Return values as a tuple."""
+    return tuple(values)
 
 
 def walk(root: Path) -> Iterator[tuple[str, Path]]:

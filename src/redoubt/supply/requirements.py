@@ -10,7 +10,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from .errors import LockUnreadable
-from .models import Finding
+from .models import Finding, texts
 
 _HASH = re.compile(r"--hash[= ]([a-z0-9]+):([0-9a-fA-F]+)")
 _STRONG = {"sha256": 64, "sha384": 96, "sha512": 128}
@@ -24,7 +24,7 @@ class Pin:
 
     name: str
     version: str
-    hashes: tuple[str, ...] = field(converter=tuple)
+    hashes: tuple[str, ...] = field(converter=texts)
     line: int = 0
     marker: str = ""
 

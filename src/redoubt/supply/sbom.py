@@ -20,7 +20,7 @@ from packageurl import PackageURL
 
 from redoubt.core.canonical import canonical_json, sha256_hex
 
-from .models import Finding, read_text
+from .models import Finding, read_text, texts
 from .requirements import Pin
 
 NAME = "sbom.cdx.json"
@@ -32,7 +32,7 @@ class Component:
 
     name: str
     version: str
-    hashes: tuple[str, ...] = field(converter=tuple)
+    hashes: tuple[str, ...] = field(converter=texts)
     licence: str = ""
     kind: str = "pypi"
 

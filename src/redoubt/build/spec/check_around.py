@@ -13,7 +13,7 @@ from .schema import nearest, one_of
 from .unsupported import Finding
 from .yamlread import Path
 
-LIMITS = frozenset("api auth enrol login magic register stepup webhook".split())
+LIMITS = frozenset(["api", "auth", "enrol", "login", "magic", "register", "stepup", "webhook"])
 """Rules of the runtime whose numbers a spec may set."""
 
 
@@ -24,6 +24,15 @@ def around(spec: Spec, raw: Mapping[str, Any]) -> Iterator[Finding]:
         at: Path = ("webhooks", "incoming", name)
         if is_reserved_word(name):
             yield at, f"the name {name}, which is a word of Python", "another name"
+        if name in spec.webhooks.outgoing:
+            yield at, f"the name {name}, which an outgoing webhook has too", "another name"
+        if hook.dedupe_days > spec.retention.webhook_payload_days:
+            days = spec.retention.webhook_payload_days
+            yield (
+                (*at, "dedupe_days"),
+                f"{hook.dedupe_days}, longer than payloads are kept",
+                f"at most {days}",
+            )
         if isinstance(hook.handler, Record):
             yield from _record(spec, hook.handler, (*at, "handler"))
         elif isinstance(hook.handler, Forward):

@@ -25,16 +25,19 @@ def load_spec(path: FilePath) -> Spec:
     Raises SpecInvalid with every problem: of form, of type, and of meaning (a role nobody declared, a feature
     that is declared but not enforced in this version).
     """
-    name = str(path)
+    return parse_spec(read_spec(path), str(path))
+
+
+def read_spec(path: FilePath) -> bytes:
+    """Return the bytes of the file, one more than allowed at most; raises SpecInvalid when it cannot be read."""
     try:
         with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+            return file.read(MAX_BYTES + 1)
     except OSError as error:
         problem = SpecProblem(
-            name, 1, "", f"a file that cannot be read ({error.strerror})", "a readable YAML file"
+            str(path), 1, "", f"a file that cannot be read ({error.strerror})", "a readable YAML file"
         )
         raise SpecInvalid([problem]) from error
-    return parse_spec(raw, name)
 
 
 def parse_spec(raw: bytes, file: str = "spec.yaml") -> Spec:
@@ -81,7 +84,7 @@ def _validate(document: Document) -> tuple[Spec | None, list[SpecProblem], set[P
                 if detail["type"] != "missing":
                     gone.add(path)
                 elif (stand_in := sample_at(data, path)) is not None:
-                    _get(data, path[:-1])[path[-1]] = stand_in
+                    _put(data, path, stand_in)
                     stand_ins.add(path)
                 else:
                     gone.add(path[:-1])
@@ -98,10 +101,9 @@ def _path(detail: ErrorDetails, data: Any) -> Path:
     location = list(detail["loc"])
     for index, part in enumerate(location):
         last = index == len(location) - 1
-        if isinstance(data, dict) and isinstance(part, str) and part in data:
-            path.append(part)
-            data = data[part]
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+        if (isinstance(data, dict) and isinstance(part, str) and part in data) or (
+            isinstance(data, list) and isinstance(part, int) and part < len(data)
+        ):
             path.append(part)
             data = data[part]
         elif last and detail["type"] == "missing":
@@ -172,6 +174,12 @@ def _get(data: Any, path: Path) -> Any:
         else:
             return None
     return data
+
+
+def _put(data: Any, path: Path, value: Any) -> None:
+    parent = _get(data, path[:-1])
+    if isinstance(parent, dict):
+        parent[path[-1]] = value
 
 
 def _remove(data: Any, path: Path) -> None:

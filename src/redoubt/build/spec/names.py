@@ -11,10 +11,27 @@ from redoubt.authz.rules import operator_actions
 from .model import Entity, Spec
 
 RESERVED_PLURALS = frozenset(
-    "account api approvals auth console docs enrol healthz jobs payments refunds static switches webhooks".split()
+    [
+        "account",
+        "api",
+        "approvals",
+        "auth",
+        "console",
+        "docs",
+        "enrol",
+        "healthz",
+        "jobs",
+        "payments",
+        "refunds",
+        "static",
+        "switches",
+        "webhooks",
+    ]
 )
 """First parts of addresses that the runtime serves."""
-RESERVED_FIELDS = frozenset("id tenant owner owner_id created_at updated_at version metadata type".split())
+RESERVED_FIELDS = frozenset(
+    ["id", "tenant", "owner", "owner_id", "created_at", "updated_at", "version", "metadata", "type"]
+)
 """Columns that every row has, and what collides with them."""
 CRUD = ("list", "read", "create", "update", "delete")
 """What every entity can be asked for."""

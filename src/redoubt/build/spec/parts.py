@@ -19,9 +19,7 @@ class Record(Part):
     kind: Literal["record"]
     entity: EntityName
     fields: dict[Word, JsonPath] = Field(min_length=1, max_length=40)
-    """Field of the entity → dotted path in the payload. Values are cut to the field's bounds, never trusted."""
-    events: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,80}$")]] = Field(default=[], max_length=50)
-    """Event types that are stored; empty: all. Others are accepted and left alone."""
+    """Field of the entity → dotted path in the payload. A payload without a required one is accepted and left alone."""
 
 
 class Forward(Part):
@@ -149,8 +147,8 @@ class Retention(Part):
 
     audit_days: int = Field(default=365, ge=365, le=3650)
     """Days audit entries are kept; never fewer than 365."""
-    webhook_payload_days: int | None = Field(default=None, ge=1, le=3650)
-    """Days raw payloads are kept. Not enforced in this version, and refused."""
+    webhook_payload_days: int = Field(default=90, ge=1, le=3650)
+    """Days for which the raw payloads of webhooks are kept, encrypted; never shorter than a dedupe window."""
 
 
 class Terraform(Part):

@@ -27,9 +27,6 @@ def unsupported(spec: Spec) -> Iterator[Finding]:
                     f"{field.pii}, which needs field encryption (not enforced in this version)",
                     "none, name, contact, address",
                 )
-    if spec.retention.webhook_payload_days is not None:
-        at = ("retention", "webhook_payload_days")
-        yield at, "a retention of payloads (not enforced in this version)", "no such key; payloads are kept"
 
 
 def _login(spec: Spec) -> Iterator[Finding]:

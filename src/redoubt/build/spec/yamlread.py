@@ -20,6 +20,7 @@ MAX_DEPTH = 24
 Path = tuple[str | int, ...]
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})\Z")
+_UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _FLOAT = re.compile(r"[-+]?[0-9]+\.[0-9]+\Z")
 
 
@@ -67,7 +68,7 @@ def read_yaml(raw: bytes, file: str) -> Document:
             return broken(1, "an empty file", "a mapping of sections")
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        mark: Any = error.problem_mark or error.context_mark
         reason = (error.problem or error.context or "broken YAML").splitlines()[0]
         return broken(mark.line + 1 if mark else 1, f"broken YAML ({reason})", "well-formed YAML")
     except (yaml.YAMLError, RecursionError) as error:
@@ -102,8 +103,9 @@ def _refuse_tricks(text: str, file: str, problems: list[SpecProblem]) -> int:
                 refuse(
                     f"the anchor &{event.anchor}", "the value written out; anchors and aliases are not read"
                 )
-            if getattr(event, "tag", None) is not None:
-                refuse(f"the tag {event.tag}", "plain text, numbers, true, false and null")
+            tag = getattr(event, "tag", None)
+            if tag is not None:
+                refuse(f"the tag {tag}", "plain text, numbers, true, false and null")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
@@ -119,6 +121,9 @@ def _build(
 ) -> Any:
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.ScalarNode):
+        if _UNFIT.search(node.value):
+            line = node.start_mark.line + 1
+            problems.append(SpecProblem(file, line, dotted(path), "a control character", "printable text"))
         return _scalar(node)
     if isinstance(node, yaml.SequenceNode):
         return [_build(item, (*path, index), lines, problems, file) for index, item in enumerate(node.value)]

@@ -1,0 +1,215 @@
+"""An app's own entities: their fields, tables and what a client may write into them.
+
+An emitted app declares its entities with these values and nothing more; tables, parsing and checks follow from
+them. What is not declared cannot be written: an unknown or server-set field is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from attrs import field, frozen
+
+from redoubt.authz import Entity as Resource
+from redoubt.authz import user_uid
+from redoubt.core.db import Domain, Timestamp
+from redoubt.core.problem import Problem
+
+from .fields import Boolean, Field, FieldError, Money, Ref, State, Text
+
+Row = Mapping[str, Any]
+
+
+@frozen
+class Move:
+    """An action: from any of these states to one."""
+
+    from_: tuple[str, ...] = field(converter=tuple)
+    to: str
+    title: str = ""
+
+
+@frozen
+class EntityType:
+    """A kind of row.
+
+    `name` is what permissions call it, `plural` its place in addresses. `owned` rows belong to whoever made them.
+    `events` are those that an outgoing webhook wants.
+    """
+
+    name: str
+    plural: str
+    fields: Mapping[str, Field]
+    owned: bool = True
+    title: str = ""
+    label: str = ""
+    moves: Mapping[str, Move] = field(factory=dict)
+    events: frozenset[str] = field(default=frozenset(), converter=frozenset)
+
+    @property
+    def word(self) -> str:
+        """Its name in events and audit actions: `release_note`."""
+        return "".join(f"_{char.lower()}" if char.isupper() else char for char in self.name).lstrip("_")
+
+    @property
+    def state_field(self) -> str | None:
+        """The name of its state field, if it has one."""
+        return next((name for name, kind in self.fields.items() if isinstance(kind, State)), None)
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Its states; the first is where rows begin."""
+        return next((kind.states for kind in self.fields.values() if isinstance(kind, State)), ())
+
+    @property
+    def label_field(self) -> str | None:
+        """The field that names a row on pages."""
+        texts = (name for name, kind in self.fields.items() if isinstance(kind, Text))
+        return self.label or next(texts, None)
+
+    def writable(self, row: Row | None) -> dict[str, Field]:
+        """Return the fields that a client may send: for a new row, or for an existing one."""
+        return {
+            name: kind
+            for name, kind in self.fields.items()
+            if not kind.server_set and not (row is not None and kind.immutable)
+        }
+
+    def parse(self, sent: Any, row: Row | None = None) -> dict[str, Any]:
+        """Return the values to store from what a client sent, all required ones present for a new row.
+
+        Raises Problem 422 naming each field that is unknown, not the client's to set, missing or out of bounds; the
+        values themselves are never repeated.
+        """
+        if not isinstance(sent, dict):
+            raise invalid({"": "must be a JSON object"})
+        errors: dict[str, str] = {}
+        values: dict[str, Any] = {}
+        writable = self.writable(row)
+        for name in sent:
+            if name not in writable:
+                known = isinstance(name, str) and name in self.fields
+                errors[str(name)[:80]] = "is not yours to set" if known else "is no field of it"
+        for name, kind in writable.items():
+            value = sent.get(name)
+            if value is None:
+                if kind.required and (row is None or name in sent):
+                    errors[name] = "is required"
+                elif name in sent or row is None:
+                    values[name] = False if isinstance(kind, Boolean) else None
+                continue
+            try:
+                values[name] = kind.parse(value)
+            except FieldError as error:
+                errors[name] = str(error)
+        if errors:
+            raise invalid(errors)
+        return values
+
+    def resource(self, row: Row) -> Resource:
+        """Return a row as policies see it."""
+        attrs: dict[str, Any] = {"tenant": row["tenant"]}
+        if self.owned and row.get("owner_id") is not None:
+            attrs["owner"] = user_uid(row["owner_id"])
+        if self.state_field is not None:
+            attrs["state"] = row[self.state_field]
+        return Resource(self.name, row["id"], attrs)
+
+    def to_be(self, tenant: str, owner: str | None) -> Resource:
+        """Return the row that a create would make, as policies see it."""
+        row: dict[str, Any] = {"id": "new", "tenant": tenant, "owner_id": owner}
+        if self.state_field is not None:
+            row[self.state_field] = self.states[0]
+        return self.resource(row)
+
+    def amount(self, row: Row) -> int | None:
+        """Return the row's amount where it has one money field, for rules with a bound."""
+        money = [name for name, kind in self.fields.items() if isinstance(kind, Money)]
+        value = row.get(money[0]) if len(money) == 1 else None
+        return value if isinstance(value, int) else None
+
+    def to_json(self, row: Row) -> dict[str, Any]:
+        """Return a row as clients see it."""
+        body = {"id": row["id"], **{name: kind.to_json(row[name]) for name, kind in self.fields.items()}}
+        if self.owned:
+            body["owner"] = row["owner_id"]
+        body |= {"version": row["version"], "created_at": row["created_at"].isoformat()}
+        return body | {"updated_at": row["updated_at"].isoformat()}
+
+    def to_event(self, row: Row) -> dict[str, Any]:
+        """Return a row as partners see it: no personal data, no owner."""
+        shown = {name: kind.to_json(row[name]) for name, kind in self.fields.items() if kind.pii == "none"}
+        return {"id": row["id"], **shown, "updated_at": row["updated_at"].isoformat()}
+
+
+@frozen
+class Entities:
+    """All entities of one app, with their tables."""
+
+    types: tuple[EntityType, ...] = field(converter=tuple)
+    migrations: Path
+    metadata: sa.MetaData = field(factory=sa.MetaData, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        for kind in self.types:
+            _make_table(kind, self.metadata, {other.name: table_name(other.plural) for other in self.types})
+
+    def __getitem__(self, name: str) -> EntityType:
+        return next(kind for kind in self.types if kind.name == name)
+
+    def table(self, name: str) -> sa.Table:
+        """Return the table of the entity `name`."""
+        return self.metadata.tables[table_name(self[name].plural)]
+
+    @property
+    def domain(self) -> Domain:
+        """Return what the runtime migrates: the app's own revisions and tables."""
+        return Domain(name="app", migrations=self.migrations, metadata=self.metadata)
+
+
+def table_name(plural: str) -> str:
+    """Return the table of an entity: a name that no table of the library has."""
+    return f"app_{plural}"
+
+
+def invalid(errors: Mapping[str, str]) -> Problem:
+    """Return the one problem for input that was understood and refused; `errors` says why, by field."""
+    return Problem(422, "invalid", "Some fields cannot be accepted.", extra={"errors": dict(errors)})
+
+
+def _make_table(kind: EntityType, metadata: sa.MetaData, tables: Mapping[str, str]) -> sa.Table:
+    name = table_name(kind.plural)
+    columns: list[Any] = [
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("tenant", sa.Text, nullable=False, server_default="main"),
+        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.Column("created_at", Timestamp, nullable=False),
+        sa.Column("updated_at", Timestamp, nullable=False),
+    ]
+    if kind.owned:
+        columns.append(sa.Column("owner_id", sa.Text, nullable=False))
+    columns += [_column(key, declared, tables) for key, declared in kind.fields.items()]
+    columns += _uniques(kind, name)
+    table = sa.Table(name, metadata, *columns)
+    if kind.owned:
+        sa.Index(f"{name}_owner", table.c.tenant, table.c.owner_id, table.c.id)
+    return table
+
+
+def _column(key: str, declared: Field, tables: Mapping[str, str]) -> sa.Column[Any]:
+    always = declared.required or isinstance(declared, State | Boolean)
+    points = (
+        [sa.ForeignKey(f"{tables[declared.to]}.id", name=f"{key}_exists")]
+        if isinstance(declared, Ref)
+        else []
+    )
+    return sa.Column(key, declared.column_type(), *points, nullable=not always)
+
+
+def _uniques(kind: EntityType, name: str) -> Iterable[sa.UniqueConstraint]:
+    for key, declared in kind.fields.items():
+        if declared.unique:
+            yield sa.UniqueConstraint("tenant", key, name=f"{name}_{key}_once")

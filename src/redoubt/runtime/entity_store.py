@@ -1,0 +1,138 @@
+"""The SQL of an app's own entities: rows in, rows out, each write bound to the version that was judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from redoubt.core.base import Core
+from redoubt.core.db import Tx
+from redoubt.core.problem import Problem
+
+from .entities import Entities, Row, invalid
+from .fields import Lines, Money, Ref
+
+
+def find(tx: Tx, table: sa.Table, row_id: str, tenant: str) -> Row | None:
+    """Return a row of the tenant, or None."""
+    found = (
+        tx.execute(sa.select(table).where(table.c.id == row_id, table.c.tenant == tenant)).mappings().first()
+    )
+    return dict(found) if found is not None else None
+
+
+def page(tx: Tx, table: sa.Table, tenant: str, after: str | None, limit: int, owner: str | None) -> list[Row]:
+    """Return up to `limit` rows of the tenant, newest first, older than the row `after`; of one owner where given."""
+    query = sa.select(table).where(table.c.tenant == tenant)
+    if after is not None:
+        query = query.where(table.c.id < after)
+    if owner is not None:
+        query = query.where(table.c.owner_id == owner)
+    return [dict(row) for row in tx.execute(query.order_by(table.c.id.desc()).limit(limit)).mappings()]
+
+
+def insert(
+    tx: Tx, core: Core, table: sa.Table, values: Mapping[str, Any], tenant: str, owner: str | None
+) -> Row:
+    """Store a new row and return it; raises Problem 409 when a value that may stand once stands already."""
+    now = core.clock.now()
+    row: dict[str, Any] = {
+        "id": core.ids.uuid7(),
+        "tenant": tenant,
+        "version": 1,
+        "created_at": now,
+        "updated_at": now,
+        **values,
+    }
+    if "owner_id" in table.c:
+        row["owner_id"] = owner
+    try:
+        tx.execute(sa.insert(table), row)
+    except IntegrityError as error:
+        raise _conflict() from error
+    return row
+
+
+def update(tx: Tx, core: Core, table: sa.Table, row: Row, values: Mapping[str, Any]) -> Row:
+    """Change a row if it still is the one that was judged; raises Problem 409 when it moved in between."""
+    changes = {**values, "version": row["version"] + 1, "updated_at": core.clock.now()}
+    where = (table.c.id == row["id"], table.c.tenant == row["tenant"], table.c.version == row["version"])
+    try:
+        changed = tx.execute(sa.update(table).where(*where).values(**changes))
+    except IntegrityError as error:
+        raise _conflict() from error
+    if changed.rowcount != 1:
+        raise moved()
+    return {**row, **changes}
+
+
+def delete(tx: Tx, table: sa.Table, row: Row) -> None:
+    """Remove a row if it still is the one that was judged; raises Problem 409 when it moved or is referred to."""
+    where = (table.c.id == row["id"], table.c.tenant == row["tenant"], table.c.version == row["version"])
+    try:
+        removed = tx.execute(sa.delete(table).where(*where))
+    except IntegrityError as error:
+        raise Problem(409, "in-use", "Other rows refer to this one.") from error
+    if removed.rowcount != 1:
+        raise moved()
+
+
+def complete(
+    tx: Tx, entities: Entities, name: str, values: Mapping[str, Any], tenant: str, may: Any
+) -> dict[str, Any]:
+    """Return `values` with what the server adds: copied prices and labels, and the totals over them.
+
+    `may(entity, row)` says whether the caller may read a row that is referred to; a row that is not there and one
+    that may not be read are refused alike. Raises Problem 422.
+    """
+    result = dict(values)
+    errors: dict[str, str] = {}
+    for key, kind in entities[name].fields.items():
+        if isinstance(kind, Ref) and result.get(key) is not None:
+            row = find(tx, entities.table(kind.to), result[key], tenant)
+            if row is None or not may(kind.to, row):
+                errors[key] = "is no row that you can refer to"
+        elif isinstance(kind, Lines) and result.get(key) is not None:
+            problem, lines = _priced(tx, entities, kind, result[key], tenant, may)
+            if problem:
+                errors[key] = problem
+            else:
+                result[key] = lines
+    if not errors:
+        for key, kind in entities[name].fields.items():
+            if isinstance(kind, Money) and kind.total_of is not None and kind.total_of in result:
+                lines = result[kind.total_of]
+                total = sum(line["quantity"] * line["price"] for line in lines or ())
+                if not kind.min <= total <= kind.max:
+                    errors[key] = f"comes to more than {kind.show(kind.max)}"
+                result[key] = total
+    if errors:
+        raise invalid(errors)
+    return result
+
+
+def _priced(
+    tx: Tx, entities: Entities, kind: Lines, lines: list[dict[str, Any]], tenant: str, may: Any
+) -> tuple[str, list[dict[str, Any]]]:
+    source, table = entities[kind.of], entities.table(kind.of)
+    priced = []
+    for line in lines:
+        row = find(tx, table, line[kind.key], tenant)
+        if row is None or not may(kind.of, row):
+            return f"names a {kind.key} that you cannot take", []
+        if kind.available_in and row[source.state_field or ""] not in kind.available_in:
+            return f"names a {kind.key} that you cannot take", []
+        priced.append({**line, "label": row[kind.label], "price": row[kind.price]})
+    return "", priced
+
+
+def moved() -> Problem:
+    """Return the problem of a row that changed between the decision about it and the write."""
+    return Problem(409, "changed", "The row was changed in the meantime.", detail="Read it again and repeat.")
+
+
+def _conflict() -> Problem:
+    return Problem(409, "exists", "A value that may stand only once stands already.")
