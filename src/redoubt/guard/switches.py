@@ -29,6 +29,7 @@ EVERY_TENANT = "*"
 EVERYTHING = "all"
 CAPABILITIES = ("login", "payments", "refunds", "webhooks.in", "webhooks.out", "writes", EVERYTHING)
 _NAME = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z][a-z0-9_-]*){0,3}")
+_TENANT = re.compile(r"\*|[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
 _MAX = 500
 
 _KILL = sa.text(
@@ -148,7 +149,7 @@ def status(tx: Tx) -> list[Switch]:
 def _check(capability: str, tenant: str) -> None:
     if len(capability) > 100 or not _NAME.fullmatch(capability):
         raise SwitchRefused("a capability is lower-case words joined by dots, such as payments.")
-    if not tenant or len(tenant) > 100:
+    if not _TENANT.fullmatch(tenant):
         raise SwitchRefused("a tenant is a name, or * for every tenant.")
 
 
