@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -124,6 +125,12 @@ def build() -> FastAPI:
     api.include_router(inner)
     app.include_router(api)
     return app
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    """One database is enough here: what both must hold is tested with the versions."""
+    return f"sqlite:///{tmp_path / 'app.db'}"
 
 
 @pytest.fixture

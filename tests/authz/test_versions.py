@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -139,27 +141,27 @@ HEAD = (
 )
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE policy_versions SET body = '{{}}'",
-        "DELETE FROM policy_versions",
-        "UPDATE policy_head SET version = version",
-        "DELETE FROM policy_head",
-        "REPLACE INTO policy_head SELECT * FROM policy_head",
-        HEAD.format(seq=1, version="{version}", kind="change", approval="NULL", reviewer="NULL", ticket="T"),
-        HEAD.format(seq=1, version="{version}", kind="change", approval="'x'", reviewer="'ann'", ticket="T"),
-        HEAD.format(seq=1, version="{version}", kind="change", approval="'x'", reviewer="'bob'", ticket=""),
-        HEAD.format(seq=1, version="{version}", kind="genesis", approval="NULL", reviewer="NULL", ticket=""),
-        HEAD.format(seq=2, version="{version}", kind="change", approval="'x'", reviewer="'bob'", ticket="T"),
-        HEAD.format(seq=1, version="0" * 64, kind="change", approval="'x'", reviewer="'bob'", ticket="T"),
-    ],
-)
-def test_the_database_itself_refuses(core: Core, genesis: str, statement: str) -> None:
-    with pytest.raises(DBAPIError):
-        core.db.write_sync(lambda tx: tx.execute(sa.text(statement.format(version=genesis))))
-    steps = core.db.read_sync(lambda tx: store.history(tx, "main"))
-    assert [step.version for step in steps] == [genesis]
+FORGED = [
+    "UPDATE policy_versions SET body = '{{}}'",
+    "DELETE FROM policy_versions",
+    "UPDATE policy_head SET version = version",
+    "DELETE FROM policy_head",
+    "REPLACE INTO policy_head SELECT * FROM policy_head",
+    HEAD.format(seq=1, version="{version}", kind="change", approval="NULL", reviewer="NULL", ticket="T"),
+    HEAD.format(seq=1, version="{version}", kind="change", approval="'x'", reviewer="'ann'", ticket="T"),
+    HEAD.format(seq=1, version="{version}", kind="change", approval="'x'", reviewer="'bob'", ticket=""),
+    HEAD.format(seq=1, version="{version}", kind="genesis", approval="NULL", reviewer="NULL", ticket=""),
+    HEAD.format(seq=2, version="{version}", kind="change", approval="'x'", reviewer="'bob'", ticket="T"),
+    HEAD.format(seq=1, version="0" * 64, kind="change", approval="'x'", reviewer="'bob'", ticket="T"),
+]
+
+
+def test_the_database_itself_refuses(core: Core, genesis: str) -> None:
+    for statement in FORGED:
+        with pytest.raises(DBAPIError):
+            core.db.write_sync(lambda tx, text=statement: tx.execute(sa.text(text.format(version=genesis))))
+        steps = core.db.read_sync(lambda tx: store.history(tx, "main"))
+        assert [step.version for step in steps] == [genesis], statement
 
 
 def test_an_honest_insert_passes_where_the_forged_ones_fail(core: Core, genesis: str) -> None:
@@ -184,11 +186,38 @@ async def test_another_process_follows_the_head(core: Core, genesis: str) -> Non
     assert head.decider("another tenant").decide(UPDATE).allowed
 
 
+async def test_the_following_loop_swaps_the_policies_and_outlives_a_lost_database(
+    core: Core, genesis: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = PolicyHead(core, interval=0.01)
+    failures = iter([OSError("gone")] * 3)
+    true_read = core.db.read
+
+    async def flaky(fn: Any) -> Any:
+        error = next(failures, None)
+        if error is not None:
+            raise error
+        return await true_read(fn)
+
+    monkeypatch.setattr(core.db, "read", flaky)
+    loop = asyncio.create_task(head.run())
+    try:
+        await _until(lambda: head.decider().version == genesis)
+        version = await asyncio.to_thread(approve, core, propose(core))
+        await _until(lambda: head.decider().version == version)
+    finally:
+        loop.cancel()
+
+
+async def _until(holds: Any) -> None:
+    async with asyncio.timeout(30):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
 async def test_a_head_that_cannot_be_confirmed_denies(
     core: Core, genesis: str, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from datetime import timedelta
-
     approve(core, propose(core))
     head = PolicyHead(core, max_age=2.0)
     await head.refresh()
