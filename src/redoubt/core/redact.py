@@ -6,11 +6,13 @@ without the key nobody can guess it back. When redaction itself fails, the whole
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
+from .ids import Ids
 from .pan import find_pans
 from .redact_patterns import (
     EMAIL,
@@ -35,6 +37,17 @@ class Mac(Protocol):
     def hexdigest(self, data: bytes | str) -> str:
         """Return the hexadecimal tag of `data`."""
         ...
+
+
+class ProcessMac:
+    """A key that lives as long as its process: for processes that hold no keyring."""
+
+    def __init__(self, ids: Ids) -> None:
+        self.__key = ids.random_bytes(32)
+
+    def hexdigest(self, data: bytes | str) -> str:
+        """Return the hexadecimal HMAC-SHA256 of `data`."""
+        return hmac.digest(self.__key, data.encode() if isinstance(data, str) else data, "sha256").hex()
 
 
 class Redactor:

@@ -39,7 +39,9 @@ def abort(request: Request) -> Response:
 class Api:
     """Answers `/v1/…`; one per process, because it knows which idempotency keys are in use right now."""
 
-    def __init__(self, account: Callable[[Request], Account], key: Secret, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, account: Callable[[Request], Account], key: Secret, changed: Callable[[], None]
+    ) -> None:
         self._account = account
         self._key = key
         self._changed = changed
@@ -76,7 +78,9 @@ class Api:
         if not token:
             raise ApiError(401, "invalid_request_error", "You did not provide an API key.", saved=False)
         if not hmac.compare_digest(token.encode(), self._key.reveal_bytes()):
-            raise ApiError(401, "invalid_request_error", "Invalid API Key provided.", saved=False, code="api_key_invalid")
+            raise ApiError(
+                401, "invalid_request_error", "Invalid API Key provided.", saved=False, code="api_key_invalid"
+            )
 
     async def _call(
         self,
@@ -93,7 +97,11 @@ class Api:
 
         def note(status: int) -> None:
             account.store.run(
-                "INSERT INTO calls (operation, key, fault, status) VALUES (?, ?, ?, ?)", operation.name, key, kind, status
+                "INSERT INTO calls (operation, key, fault, status) VALUES (?, ?, ?, ?)",
+                operation.name,
+                key,
+                kind,
+                status,
             )
 
         if kind == "refuse":
@@ -112,7 +120,9 @@ class Api:
                 note(0)
                 return abort(request)
             given = body if request.method == "POST" else request.url.query.encode()
-            digest = hashlib.sha256(b"\0".join([request.method.encode(), request.url.path.encode(), given])).hexdigest()
+            digest = hashlib.sha256(
+                b"\0".join([request.method.encode(), request.url.path.encode(), given])
+            ).hexdigest()
             with account.store.transaction():
                 saved = self._saved(account, key, digest) if key is not None else None
                 if saved is not None:
@@ -168,7 +178,10 @@ class Api:
             except ApiError as error:
                 answer, saved = (error.status, error.body()), error.saved
         if fault and kind in ("error_before", "error_after"):
-            answer, saved = (500, {"error": {"type": "api_error", "message": "An unknown error occurred."}}), fault.saved
+            answer, saved = (
+                (500, {"error": {"type": "api_error", "message": "An unknown error occurred."}}),
+                fault.saved,
+            )
         if key is not None and saved:
             account.store.run(
                 "INSERT INTO keys (key, digest, status, body, created) VALUES (?, ?, ?, ?, ?)",

@@ -34,7 +34,7 @@ class SandboxProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Put the transport beside the request (a uvicorn internal: its version is pinned, a test holds it)."""
         super().on_message_begin()
-        self.scope["extensions"] = {"redoubt.transport": self.transport}  # type: ignore[typeddict-unknown-key, typeddict-item, unused-ignore]
+        self.scope["extensions"] = {"redoubt.transport": self.transport}  # type: ignore[dict-item]
 
 
 def create_app(
@@ -72,7 +72,11 @@ def create_app(
 
     return Starlette(
         routes=[
-            Route("/v1/{path:path}", Api(account, api_key, dispatcher.wake).__call__, methods=["GET", "POST", "DELETE"]),
+            Route(
+                "/v1/{path:path}",
+                Api(account, api_key, dispatcher.wake).__call__,
+                methods=["GET", "POST", "DELETE"],
+            ),
             Route("/pay/{id}", pages.show, methods=["GET"]),
             Route("/pay/{id}", pages.pay, methods=["POST"]),
             Route("/pay.css", style),

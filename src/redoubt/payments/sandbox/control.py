@@ -52,7 +52,10 @@ class Control:
             try:
                 given: dict[str, Any] = {}
                 if request.method == "POST":
-                    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+                    if (
+                        request.headers.get("content-type", "").partition(";")[0].strip()
+                        != "application/json"
+                    ):
                         raise Problem(415, "json-only", "Send JSON.")
                     given = parse_json_object(await read_body(request.stream(), 16_384) or b"{}")
                 account = self._account(request)
@@ -106,10 +109,17 @@ def _arm(account: Account, request: Request, given: dict[str, Any]) -> Any:
     kind, operation = given.get("kind"), given.get("operation", "*")
     times, seconds, saved = given.get("times", 1), given.get("seconds", 30.0), given.get("saved", True)
     if bad or kind not in faults.REQUEST_KINDS + faults.WEBHOOK_KINDS:
-        raise Problem(400, "bad-fault", "The fault is not known.", extra={"allowed": _index(account, request, given)})
+        raise Problem(
+            400, "bad-fault", "The fault is not known.", extra={"allowed": _index(account, request, given)}
+        )
     if kind in faults.REQUEST_KINDS and operation not in ("*", *NAMES):
         raise Problem(400, "bad-fault", "The operation is not known.", extra={"allowed": list(NAMES)})
-    if type(times) is not int or not 1 <= times <= 100_000 or type(saved) is not bool or not isinstance(operation, str):
+    if (
+        type(times) is not int
+        or not 1 <= times <= 100_000
+        or type(saved) is not bool
+        or not isinstance(operation, str)
+    ):
         raise Problem(400, "bad-fault", "The fault's counts are not valid.")
     if type(seconds) not in (int, float) or not 0 <= seconds <= 600:
         raise Problem(400, "bad-fault", "seconds is from 0 to 600.")

@@ -108,7 +108,12 @@ def _lines(account: Account, object_id: str, given: Params) -> dict[str, Any]:
     given.integer("limit", low=1, high=100)
     given.finish()
     lines = sessions.lines_of(account, object_id)
-    return {"object": "list", "data": lines, "has_more": False, "url": f"/v1/checkout/sessions/{object_id}/line_items"}
+    return {
+        "object": "list",
+        "data": lines,
+        "has_more": False,
+        "url": f"/v1/checkout/sessions/{object_id}/line_items",
+    }
 
 
 def _operation(name: str, method: str, path: str, call: Call) -> Operation:
@@ -118,14 +123,21 @@ def _operation(name: str, method: str, path: str, call: Call) -> Operation:
 OPERATIONS: tuple[Operation, ...] = (
     _operation("payment_intents.create", "POST", "/v1/payment_intents", lambda a, _, p: intents.create(a, p)),
     _operation(
-        "payment_intents.list", "GET", "/v1/payment_intents", _list("payment_intent", "/v1/payment_intents", "customer")
+        "payment_intents.list",
+        "GET",
+        "/v1/payment_intents",
+        _list("payment_intent", "/v1/payment_intents", "customer"),
     ),
-    _operation("payment_intents.retrieve", "GET", "/v1/payment_intents/{id}", _get("payment_intent", "intent")),
+    _operation(
+        "payment_intents.retrieve", "GET", "/v1/payment_intents/{id}", _get("payment_intent", "intent")
+    ),
     _operation("payment_intents.update", "POST", "/v1/payment_intents/{id}", intents.update_call),
     _operation("payment_intents.confirm", "POST", "/v1/payment_intents/{id}/confirm", intents.confirm_call),
     _operation("payment_intents.capture", "POST", "/v1/payment_intents/{id}/capture", intents.capture_call),
     _operation("payment_intents.cancel", "POST", "/v1/payment_intents/{id}/cancel", intents.cancel_call),
-    _operation("checkout.sessions.create", "POST", "/v1/checkout/sessions", lambda a, _, p: sessions.create(a, p)),
+    _operation(
+        "checkout.sessions.create", "POST", "/v1/checkout/sessions", lambda a, _, p: sessions.create(a, p)
+    ),
     _operation(
         "checkout.sessions.list",
         "GET",
@@ -136,9 +148,13 @@ OPERATIONS: tuple[Operation, ...] = (
     _operation("checkout.sessions.line_items", "GET", "/v1/checkout/sessions/{id}/line_items", _lines),
     _operation("checkout.sessions.expire", "POST", "/v1/checkout/sessions/{id}/expire", sessions.expire_call),
     _operation("refunds.create", "POST", "/v1/refunds", lambda a, _, p: refunds.create(a, p)),
-    _operation("refunds.list", "GET", "/v1/refunds", _list("refund", "/v1/refunds", "payment_intent", "charge")),
+    _operation(
+        "refunds.list", "GET", "/v1/refunds", _list("refund", "/v1/refunds", "payment_intent", "charge")
+    ),
     _operation("refunds.retrieve", "GET", "/v1/refunds/{id}", _get("refund")),
-    _operation("charges.list", "GET", "/v1/charges", _list("charge", "/v1/charges", "payment_intent", "customer")),
+    _operation(
+        "charges.list", "GET", "/v1/charges", _list("charge", "/v1/charges", "payment_intent", "customer")
+    ),
     _operation("charges.retrieve", "GET", "/v1/charges/{id}", _get("charge")),
     _operation(
         "balance_transactions.list",
@@ -146,7 +162,9 @@ OPERATIONS: tuple[Operation, ...] = (
         "/v1/balance_transactions",
         _list("balance_transaction", "/v1/balance_transactions", "source", "type", "currency"),
     ),
-    _operation("balance_transactions.retrieve", "GET", "/v1/balance_transactions/{id}", _get("balance_transaction")),
+    _operation(
+        "balance_transactions.retrieve", "GET", "/v1/balance_transactions/{id}", _get("balance_transaction")
+    ),
     _operation("events.list", "GET", "/v1/events", _list("event", "/v1/events", "type")),
     _operation("events.retrieve", "GET", "/v1/events/{id}", _get("event")),
 )

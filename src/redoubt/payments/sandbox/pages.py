@@ -31,7 +31,26 @@ button { width: 100%; margin-top: 1.5rem; padding: .8rem; font: inherit; font-we
 .error { color: #c22; font-weight: 600 } .note { font-size: .85rem; opacity: .75 }
 a:focus-visible, button:focus-visible, input:focus-visible { outline: 3px solid #06c; outline-offset: 2px }
 """
-_ZERO_DECIMAL = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf".split())
+_ZERO_DECIMAL = frozenset(
+    [
+        "bif",
+        "clp",
+        "djf",
+        "gnf",
+        "jpy",
+        "kmf",
+        "krw",
+        "mga",
+        "pyg",
+        "rwf",
+        "ugx",
+        "vnd",
+        "vuv",
+        "xaf",
+        "xof",
+        "xpf",
+    ]
+)
 
 
 class Pages:
@@ -93,12 +112,18 @@ class Pages:
                 return self._form(account, session, refusal.message)
             if error is not None:
                 return self._form(account, session, error.message)
-            return _closed(session) or self._form(account, session, "Your bank asks for a confirmation; use another card.")
+            return _closed(session) or self._form(
+                account, session, "Your bank asks for a confirmation; use another card."
+            )
 
     def _form(self, account: Account, session: dict[str, Any], error: str = "") -> Response:
         lines = sessions.lines_of(account, session["id"])
         items = "".join(f"<li>{line['quantity']} × {escape(line['description'])}</li>" for line in lines)
-        cancel = f'<p><a href="{escape(session["cancel_url"])}">Cancel and go back</a></p>' if session["cancel_url"] else ""
+        cancel = (
+            f'<p><a href="{escape(session["cancel_url"])}">Cancel and go back</a></p>'
+            if session["cancel_url"]
+            else ""
+        )
         alert = f'<p class="error" role="alert">{escape(error)}</p>' if error else ""
         body = f"""<h1>Test payment</h1><p class="sum">{_money(session["amount_total"], session["currency"])}</p><ul>{items}</ul>
 {alert}<form method="post" action="/pay/{session["id"]}" autocomplete="off">

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import logging
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -64,20 +65,20 @@ class Dispatcher:
                 self._changed.clear()
                 while (row := self._due()) is not None:
                     await self._deliver(egress, self._endpoint, *row)
-                try:
+                with suppress(TimeoutError):
                     async with asyncio.timeout(0.25):
                         await self._changed.wait()
-                except TimeoutError:
-                    pass
 
     def _due(self) -> tuple[int, str, int] | None:
         rows = self._store.run(
             "SELECT id, event, attempts FROM deliveries WHERE state = 'waiting' AND due <= ? ORDER BY due, id LIMIT 1",
             self._clock.now().timestamp(),
         )
-        return rows[0] if rows else None  # type: ignore[return-value]
+        return rows[0] if rows else None
 
-    async def _deliver(self, egress: Egress, endpoint: Endpoint, row: int, event_id: str, attempts: int) -> None:
+    async def _deliver(
+        self, egress: Egress, endpoint: Endpoint, row: int, event_id: str, attempts: int
+    ) -> None:
         event = self._store.get("event", event_id)
         if event is None or (attempts == 0 and self._faulted(row, event["type"])):
             return
@@ -104,7 +105,9 @@ class Dispatcher:
             row,
         )
         if not good:
-            _LOG.info("webhook not delivered", extra={"event": event_id, "answer": said, "attempt": attempts + 1})
+            _LOG.info(
+                "webhook not delivered", extra={"event": event_id, "answer": said, "attempt": attempts + 1}
+            )
 
     def _faulted(self, row: int, kind: str) -> bool:
         """Let an armed fault have the first attempt; say whether the delivery is over or put off."""
@@ -119,7 +122,9 @@ class Dispatcher:
                 row,
             )
             return False
-        state, wait = ("dropped", 0.0) if fault.kind == "webhook_drop" else ("waiting", min(fault.seconds, 5.0))
+        state, wait = (
+            ("dropped", 0.0) if fault.kind == "webhook_drop" else ("waiting", min(fault.seconds, 5.0))
+        )
         self._store.run(
             "UPDATE deliveries SET state = ?, attempts = 1, due = ? WHERE id = ?", state, now + wait, row
         )
