@@ -13,7 +13,7 @@ from redoubt.identity import cookies, store
 from redoubt.identity.encoding import b64url
 from redoubt.identity.errors import CeremonyRefused, NoPasskey
 from tests.identity.test_magic import ask
-from tests.identity.world import Client, World
+from tests.identity.world import AGENT, Client, World
 
 
 async def add(world: World, client: Client) -> int:
@@ -34,8 +34,8 @@ async def test_a_step_up_lasts_five_minutes_and_rotates_the_session(world: World
     old = client.http.cookies[cookies.SESSION]
     assert (await client.step_up()).status_code == 200
     assert client.http.cookies[cookies.SESSION] != old
-    assert await world.identity.resolve(old, "x", "y") is None
-    session = await world.identity.resolve(client.http.cookies[cookies.SESSION], "x", "y")
+    assert await world.identity.resolve(old, "203.0.1.10", AGENT) is None
+    session = await world.identity.resolve(client.http.cookies[cookies.SESSION], "203.0.1.10", AGENT)
     assert session is not None
     clock.advance(timedelta(seconds=299))
     assert session.stepped_up(clock.now())

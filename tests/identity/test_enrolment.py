@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from redoubt.core.clock import ManualClock
 from redoubt.identity import init_operators, store
 from redoubt.identity.errors import StepUpRequired
-from tests.identity.world import Client, World
+from tests.identity.world import AGENT, Client, World
 
 
 def genesis(world: World) -> list[str]:
@@ -104,9 +104,9 @@ async def test_an_operator_mints_links_after_a_step_up(world: World) -> None:
         from redoubt.identity import cookies
 
         token = client.http.cookies[cookies.SESSION]
-        session = await identity.resolve(token, "203.0.1.10", "x")
+        session = await identity.resolve(token, "203.0.1.10", AGENT)
         assert session is not None
-        browser = identity.browser(client.http.cookies[cookies.PRE], "203.0.1.10", "x")
+        browser = identity.browser(client.http.cookies[cookies.PRE], "203.0.1.10", AGENT)
         return await db.write(lambda tx: identity.mint_enrolment(tx, browser, session, "finance", email))
 
     with pytest.raises(StepUpRequired):

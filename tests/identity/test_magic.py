@@ -218,6 +218,7 @@ async def test_an_operator_is_never_signed_in_by_mail(world: World) -> None:
     assert not await client.signed_in()
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     "email",
     [
@@ -238,6 +239,7 @@ async def test_what_is_no_address_is_refused(world: World, email: object) -> Non
     assert (await world.client().post("/auth/magic", {"email": email})).status_code == 400
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     "path", ["//evil.example", "https://evil.example", "/\\evil", "javascript:x", "/a\r\nb", ""]
 )

@@ -38,6 +38,7 @@ async def test_the_owner_signs_in_again_from_another_browser(world: World) -> No
     assert await first.signed_in()
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("algorithm", [-7, -8, -257])
 async def test_each_offered_algorithm_signs_in(world: World, algorithm: int) -> None:
     client = world.client()
@@ -46,6 +47,7 @@ async def test_each_offered_algorithm_signs_in(world: World, algorithm: int) -> 
     assert (await client.login()).status_code == 200
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_options_ask_for_a_discoverable_verified_passkey_and_no_attestation(world: World) -> None:
     client = world.client()
     options = (await client.post("/auth/register/options", {"email": "ada@example.org"})).json()["publicKey"]
@@ -96,6 +98,7 @@ async def test_a_lie_in_the_assertion_does_not_sign_in(world: World) -> None:
         assert (await client.login()).status_code == 200, name  # the owner still can
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_refusals_do_not_say_why(world: World) -> None:
     client = world.client()
     await client.register("ada@example.org")
@@ -116,6 +119,7 @@ async def test_another_key_for_a_known_credential_is_refused(world: World) -> No
     assert ("identity.login", "failure") in world.events()
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_foreign_or_missing_user_handle_is_refused(world: World) -> None:
     client = world.client()
     await client.register("ada@example.org")
@@ -123,6 +127,7 @@ async def test_a_foreign_or_missing_user_handle_is_refused(world: World) -> None
     assert (await client.login(handle=None)).status_code == 401
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_backup_eligibility_may_not_change_after_registration(world: World) -> None:
     client = world.client()
     await client.register("ada@example.org")
@@ -179,6 +184,7 @@ async def test_an_old_challenge_is_refused(world: World, clock: ManualClock) -> 
     assert (await client.post("/auth/login/verify", {"credential": answer})).status_code == 401
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_challenge_of_another_purpose_is_refused(world: World) -> None:
     client = world.client()
     await client.register("ada@example.org")
@@ -205,6 +211,7 @@ async def test_claiming_someones_address_gives_nothing_of_theirs(world: World) -
     assert answer.json()["user"]["id"] != first
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_sign_up_can_be_closed(core) -> None:
     world = World(core, sign_up=None)
     client = world.client()
@@ -218,6 +225,7 @@ BAD_BODIES = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("path", ["/auth/login/verify", "/auth/register/verify", "/enrol/verify"])
 async def test_nonsense_is_refused_cleanly(world: World, path: str) -> None:
     client = world.client()
@@ -229,6 +237,7 @@ async def test_nonsense_is_refused_cleanly(world: World, path: str) -> None:
         assert "Traceback" not in answer.text
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_huge_body_is_refused(world: World) -> None:
     client = world.client()
     await client.session()
@@ -237,6 +246,7 @@ async def test_a_huge_body_is_refused(world: World) -> None:
     assert answer.status_code == 413
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_there_is_no_password_field_or_endpoint(world: World) -> None:
     client = world.client()
     for page in ("/auth/login", "/auth/register"):

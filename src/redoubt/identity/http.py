@@ -154,7 +154,7 @@ async def _call(identity: IdentityService, request: Request, guard: RequestGuard
             raise Problem(403, "forged", "This request did not come from a page of this app.")
     pre = guard.pre_cookie or guard.new_pre
     if pre is None:
-        pre = guard.new_pre = cookies.new_pre(identity.core.ids, identity.pre_mac)
+        pre = guard.pre_cookie = guard.new_pre = cookies.new_pre(identity.core.ids, identity.pre_mac)
     token = guard.session_token if guard.subject is not None else None
     browser = identity.browser(pre, guard.client_address, guard.user_agent, guard.request_id, token)
     return Call(identity, request, guard, browser, pre, body, is_form)

@@ -22,6 +22,7 @@ from .ceremony import (
     verify_registration,
 )
 from .errors import CeremonyRefused, LastLoginWay, NotFound
+from .ports import PasskeyWatcher
 from .store import passkey_by_credential, passkeys, user_by_id, users
 
 _MAX_LABEL = 64
@@ -43,6 +44,7 @@ class Passkeys:
         self._core = core
         self._rp = rp
         self._tenant = tenant
+        self.watcher: PasskeyWatcher | None = None
 
     def check_new(self, credential: Mapping[str, Any], challenge: bytes) -> NewCredential:
         """Check a registration response; raises CeremonyRefused."""
@@ -72,6 +74,8 @@ class Passkeys:
                 tx.execute(sa.insert(passkeys), row)
         except IntegrityError:
             raise CeremonyRefused("credential-exists") from None
+        if self.watcher is not None:
+            self.watcher.passkey_added(tx, self._tenant, user_id, new.credential_id, new.public_key)
         return passkey_id
 
     def use(
@@ -108,9 +112,14 @@ class Passkeys:
         """Forget a passkey of `user_id`; the last one only where `other_way` says that they can still sign in."""
         # The user's row is the lock: two removals at once may not each see the other's passkey.
         tx.execute(sa.select(users.c.id).where(users.c.id == user_id).with_for_update())
-        mine = list(tx.execute(sa.select(passkeys.c.id).where(passkeys.c.user_id == user_id)).scalars())
+        found = tx.execute(
+            sa.select(passkeys.c.id, passkeys.c.credential_id).where(passkeys.c.user_id == user_id)
+        )
+        mine = {row.id: bytes(row.credential_id) for row in found}
         if passkey_id not in mine:
             raise NotFound
         if len(mine) == 1 and not other_way:
             raise LastLoginWay
         tx.execute(sa.delete(passkeys).where(passkeys.c.id == passkey_id))
+        if self.watcher is not None:
+            self.watcher.passkey_removed(tx, self._tenant, user_id, mine[passkey_id])

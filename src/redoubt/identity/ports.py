@@ -27,6 +27,19 @@ class RoleReader(Protocol):
         ...
 
 
+class PasskeyWatcher(Protocol):
+    """Told of passkeys that come and go, in the transaction that does it; bound to payments, whose charge service
+    checks approvers by itself."""
+
+    def passkey_added(self, tx: Tx, tenant: str, user_id: str, credential_id: bytes, public_key: bytes) -> None:
+        """Take note of a new passkey; `public_key` is its COSE_Key (RFC 9052, section 7)."""
+        ...
+
+    def passkey_removed(self, tx: Tx, tenant: str, user_id: str, credential_id: bytes) -> None:
+        """Take note that a passkey is gone."""
+        ...
+
+
 class Mailer(Protocol):
     """Hands one message to a mail server."""
 
@@ -38,8 +51,11 @@ class Mailer(Protocol):
 class RequestGuard(Protocol):
     """What the runtime's middleware leaves in `scope["redoubt"]`: who asks, from where, and whether it is no forgery."""
 
+    pre_cookie: str | None
+    """The value of the `__Host-pre` cookie if this app made it (`cookies.valid_pre`), else None."""
+
     new_pre: str | None
-    """A browser cookie that the response is to set; a route that needs one where there was none leaves it here."""
+    """A browser cookie that the response is to set; a route that makes one leaves it here and in `pre_cookie`."""
 
     @property
     def subject(self) -> SessionState | None:
@@ -49,11 +65,6 @@ class RequestGuard(Protocol):
     @property
     def session_token(self) -> str | None:
         """The value of the `__Host-session` cookie, live or not."""
-        ...
-
-    @property
-    def pre_cookie(self) -> str | None:
-        """The value of the `__Host-pre` cookie if this app made it (`cookies.valid_pre`), else None."""
         ...
 
     @property

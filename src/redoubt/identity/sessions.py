@@ -12,12 +12,14 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from attrs import frozen
+from attrs import evolve, frozen
 
+from redoubt.audit import Actor, Event, record
 from redoubt.core.base import Core
 from redoubt.core.db import Tx
 
 from .cache import SessionCache
+from .drift import drift, ends
 from .errors import AuthenticationRequired, NotFound
 from .models import Browser, IdentityConfig, Risk, SessionState, SignIn, Subject
 from .network import network_of
@@ -98,7 +100,19 @@ class Sessions:
             return None
         if (now - live.seen_at).total_seconds() >= _SEEN_EVERY:
             await self._core.db.write(lambda tx: self._touch(tx, live.state.session_id, now))
-        return _with_risk(live, address, agent)
+        risk = drift(
+            live.network,
+            live.agent,
+            live.state.risk.new_device,
+            live.state.auth_time,
+            now,
+            address,
+            agent[:_MAX_AGENT],
+        )
+        if ends(risk):
+            await self._core.db.write(lambda tx: self._strayed(tx, live, risk))
+            return None
+        return evolve(live.state, risk=risk)
 
     def rotate(
         self,
@@ -216,6 +230,30 @@ class Sessions:
         tx.execute(sa.update(sessions).where(sessions.c.id == session_id).values(seen_at=now))
         tx.after_commit(lambda: self._cache.drop_session(session_id))
 
+    def _strayed(self, tx: Tx, live: _Live, risk: Risk) -> None:
+        """End a session that shows up where it cannot be: its cookie is somebody else's by now."""
+        state = live.state
+        ended = tx.execute(
+            sa.update(sessions)
+            .where(sessions.c.id == state.session_id, sessions.c.revoked_at.is_(None))
+            .values(revoked_at=self._core.clock.now())
+        )
+        tx.after_commit(lambda: self._cache.drop_session(state.session_id))
+        if ended.rowcount == 1:
+            event = Event(
+                action="identity.session.strayed",
+                outcome="denied",
+                actor=Actor(kind="user", id=state.user_id, session=state.session_id),
+                tenant=state.tenant,
+                target=("session", state.session_id),
+                data={
+                    "risk": risk.score,
+                    "agent_changed": risk.agent_changed,
+                    "network_changed": risk.network_changed,
+                },
+            )
+            record(tx, self._core, event)
+
     def _end_token(self, tx: Tx, token: str, now: datetime) -> None:
         row = tx.execute(
             sa.select(sessions.c.id).where(
@@ -245,7 +283,3 @@ class Sessions:
         insert_once(tx, devices, values, ["user_id", "browser_mac"])
         device_id = tx.execute(sa.select(devices.c.id).where(*where)).scalar_one()
         return str(device_id), others is not None
-
-
-def _with_risk(live: _Live, address: str, agent: str) -> SessionState:
-    return live.state

@@ -1,0 +1,50 @@
+"""How far a request strays from the login of its session: what the risk score is fed with."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from redoubt.guard.risk import END, RiskSignals, score
+
+from .models import Risk
+from .network import network_of
+
+_VERSION = re.compile(r"\d+(?:[._]\d+)*")
+
+
+def drift(
+    network: str,
+    agent: str,
+    new_device: bool,
+    auth_time: datetime,
+    now: datetime,
+    address: str,
+    seen_agent: str,
+) -> Risk:
+    """Return the risk of a request from `address` and `seen_agent` on a session that began at `network` and `agent`.
+
+    A phone that changes its network is tolerated. A browser that updates itself keeps everything but its numbers.
+    Any other agent is another browser: a session does not move between browsers.
+    """
+    moved = network_of(address) != network
+    change = agent_change(agent, seen_agent)
+    signals = RiskSignals(
+        network="unknown" if moved else "none",
+        agent=change,  # type: ignore[arg-type]
+        known_device=not new_device,
+        login_age=now - auth_time,
+    )
+    return Risk(score(signals), network_changed=moved, agent_changed=change != "none", new_device=new_device)
+
+
+def agent_change(before: str, after: str) -> str:
+    """Return `none`, `version` where only numbers differ, or `other`."""
+    if before == after:
+        return "none"
+    return "version" if _VERSION.sub("#", before) == _VERSION.sub("#", after) else "other"
+
+
+def ends(risk: Risk) -> bool:
+    """Say whether a session that strays this far must end."""
+    return risk.score >= END
