@@ -29,6 +29,7 @@ from .view import (
     payment_webhook,
     py,
     py_set,
+    roles_with,
     staff_roles,
     webhook_views,
 )
@@ -190,6 +191,7 @@ def _main(spec: Spec, views: list[dict[str, Any]]) -> Mapping[str, Any]:
         "roles": list(spec.roles),
         "passkey_roles": staff_roles(spec),
         "pay_module": paid,
+        "approvers": roles_with(spec, "Approval.decide"),
     }
 
 

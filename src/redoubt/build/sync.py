@@ -64,14 +64,13 @@ def licence(name: str) -> str:
         found = metadata(name)
     except PackageNotFoundError:
         return ""
-    expression = found.get("License-Expression")
-    if expression:
-        return str(expression)
+    if "License-Expression" in found:
+        return str(found["License-Expression"])
     for classifier in found.get_all("Classifier") or []:
         last = classifier.rsplit(" :: ", 1)[-1]
         if classifier.startswith("License") and last in _CLASSIFIERS:
             return _CLASSIFIERS[last]
-    text = (found.get("License") or "").strip()
+    text = str(found["License"]).strip() if "License" in found else ""
     return _CLASSIFIERS.get(text, text if re.fullmatch(r"[A-Za-z0-9.+-]{2,30}", text) else "")
 
 

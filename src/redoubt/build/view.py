@@ -254,6 +254,11 @@ def staff_roles(spec: Spec) -> list[str]:
     return sorted(found - {name for name, role in spec.roles.items() if role.sign_up})
 
 
+def roles_with(spec: Spec, action: str) -> list[str]:
+    """Return the roles that the spec gives `action`, in order."""
+    return sorted({role for rule in spec.permissions if action in rule.actions for role in rule.roles})
+
+
 def custom_functions(spec: Spec) -> list[str]:
     """Return the functions of app/handlers.py that the spec names."""
     hooks = spec.webhooks.incoming.values()

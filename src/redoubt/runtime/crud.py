@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from redoubt.audit import record
-from redoubt.authz import collection_entity
 from redoubt.authz import Entity as Resource
+from redoubt.authz import collection_entity
 from redoubt.core.base import Core
 from redoubt.core.db import Tx
 from redoubt.core.problem import Problem
@@ -38,6 +38,8 @@ class Crud:
 
     entities: Entities
     name: str
+    hold: Callable[[Tx, Row], None] | None = None
+    """Raises where a row must stay as it is for now; asked in the transaction of each change."""
     kind: EntityType = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -69,7 +71,7 @@ class Crud:
 
     # The API.
 
-    async def list(self, request: Request) -> Response:
+    async def index(self, request: Request) -> Response:
         """Answer a page of the rows that the caller may read, newest first."""
         rows, after = await self.rows(request)
         return JSONResponse({"items": [self.kind.to_json(row) for row in rows], "next": after})
@@ -108,11 +110,10 @@ class Crud:
         """Return a page of readable rows and the id to continue after; raises Problem 422 for a bad query."""
         g = GuardedRequest.of(request)
         limit, after = _paging(request)
-        table = self.entities.table(self.name)
         owner = self._owner_only(g)
         found: list[Row] = []
         for _ in range(_SCANNED // MOST):
-            batch = await g.read(lambda tx, after=after: store.page(tx, table, g.tenant, after, MOST, owner))
+            batch = await self._batch(g, after, owner)
             for row in batch:
                 if self._may(g, "read", row):
                     found.append(row)
@@ -165,6 +166,7 @@ class Crud:
         table = self.entities.table(self.name)
 
         def write(tx: Tx) -> Row:
+            self._held(tx, row)
             whole = store.complete(tx, self.entities, self.name, values, g.tenant, self._may_refer(g))
             new = store.update(tx, g.core, table, row, whole)
             record(
@@ -183,6 +185,7 @@ class Crud:
         table = self.entities.table(self.name)
 
         def write(tx: Tx) -> None:
+            self._held(tx, row)
             store.delete(tx, table, row)
             record(tx, g.core, g.event(f"{self.kind.word}.delete", (self.name, row["id"])))
             self.announce(tx, g.core, row, "deleted")
@@ -196,11 +199,13 @@ class Crud:
         key = self.kind.state_field or ""
         if row[key] not in move.from_:
             raise Problem(409, "state", "Its state does not allow this.", extra={"state": row[key]})
-        return await g.write(
-            lambda tx: self.set_state(
-                tx, g.core, row, move.to, g.event(f"{self.kind.word}.{action}", (self.name, row["id"]))
-            )
-        )
+        event = g.event(f"{self.kind.word}.{action}", (self.name, row["id"]))
+
+        def write(tx: Tx) -> Row:
+            self._held(tx, row)
+            return self.set_state(tx, g.core, row, move.to, event)
+
+        return await g.write(write)
 
     def set_state(self, tx: Tx, core: Core, row: Row, to: str, event: Any) -> Row:
         """Put a row into a state inside `tx`, with `event` in the audit log and word to the partners."""
@@ -227,6 +232,14 @@ class Crud:
             else collection_entity(self.name, g.tenant)
         )
         return allows(g, f"{self.name}.{verb}", resource)
+
+    def _held(self, tx: Tx, row: Row) -> None:
+        if self.hold is not None:
+            self.hold(tx, row)
+
+    async def _batch(self, g: GuardedRequest, after: str | None, owner: str | None) -> list[Row]:
+        table = self.entities.table(self.name)
+        return await g.read(lambda tx: store.page(tx, table, g.tenant, after, MOST, owner))
 
     async def _find(self, request: Request, row_id: Any) -> Row | None:
         g = GuardedRequest.of(request)

@@ -67,14 +67,14 @@ class Field:
 def _text(value: Any, low: int, high: int, multiline: bool) -> str:
     if not isinstance(value, str):
         raise FieldError("must be text")
-    value = unicodedata.normalize("NFC", value.replace("\r\n", "\n")).strip()
-    if _CONTROL.search(value) or ("\n" in value or "\t" in value) and not multiline:
+    text: str = unicodedata.normalize("NFC", value.replace("\r\n", "\n")).strip()
+    if _CONTROL.search(text) or (("\n" in text or "\t" in text) and not multiline):
         raise FieldError("must not hold control characters" if multiline else "must be one line of text")
-    if any(0xD800 <= ord(char) <= 0xDFFF for char in value):
+    if any(0xD800 <= ord(char) <= 0xDFFF for char in text):
         raise FieldError("must be valid text")
-    if not low <= len(value) <= high:
+    if not low <= len(text) <= high:
         raise FieldError(f"must have {low} to {high} characters")
-    return value
+    return text
 
 
 @frozen(kw_only=True)

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from attrs import define, field, frozen
-from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined, select_autoescape
+from jinja2 import (
+    BaseLoader,
+    ChoiceLoader,
+    Environment,
+    FileSystemLoader,
+    PrefixLoader,
+    StrictUndefined,
+    select_autoescape,
+)
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -78,7 +86,7 @@ class CrudPages:
         """The entity's declaration."""
         return self.crud.kind
 
-    async def list(self, request: Request) -> Response:
+    async def index(self, request: Request) -> Response:
         """Answer the list; through htmx, the next rows only."""
         g = GuardedRequest.of(request)
         rows, after = await self.crud.rows(request)

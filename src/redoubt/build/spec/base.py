@@ -12,6 +12,8 @@ EntityName = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]{0,39}$")]
 """An entity: `Order`, `ReleaseNote`."""
 Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 """A field, role, state, action or webhook: lower case, digits and underscores."""
+RuleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+"""A rate limit of the runtime: `auth-host`."""
 ActionName = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]{0,39}\.[a-z][a-z0-9_]{0,39}$")]
 """What a permission allows: `Order.read`."""
 Title = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f\x7f<>{}\\]+$")]

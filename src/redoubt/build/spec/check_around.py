@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from redoubt.guard.limits import Rule
+from redoubt.identity import throttle
+
 from .fields import AnyField, LinesField, MoneyField, RefField, StateField
 from .model import Entity, Spec
 from .names import RESERVED_PLURALS, is_reserved_word, plural, snake
@@ -13,7 +16,7 @@ from .schema import nearest, one_of
 from .unsupported import Finding
 from .yamlread import Path
 
-LIMITS = frozenset(["api", "auth", "enrol", "login", "magic", "register", "stepup", "webhook"])
+LIMITS = frozenset(rule.name for rule in vars(throttle).values() if isinstance(rule, Rule))
 """Rules of the runtime whose numbers a spec may set."""
 
 
@@ -159,6 +162,8 @@ def _payments(spec: Spec) -> Iterator[Finding]:
     if len(receivers) != 1:
         found = f"{len(receivers)} incoming webhooks for the provider's events"
         yield ("payments",), found, "exactly one incoming webhook with the handler payments"
+    if not any("Approval.decide" in rule.actions for rule in spec.permissions):
+        yield ("payments", "refunds"), "nobody who may approve a refund", "a permission with Approval.decide"
     charge = payments.charge
     entity = spec.entities.get(charge.entity)
     if entity is None:

@@ -101,14 +101,18 @@ def _path(detail: ErrorDetails, data: Any) -> Path:
     location = list(detail["loc"])
     for index, part in enumerate(location):
         last = index == len(location) - 1
-        if (isinstance(data, dict) and isinstance(part, str) and part in data) or (
-            isinstance(data, list) and isinstance(part, int) and part < len(data)
-        ):
+        if _holds(data, part):
             path.append(part)
             data = data[part]
         elif last and detail["type"] == "missing":
             path.append(str(part))
     return tuple(path)
+
+
+def _holds(data: Any, part: str | int) -> bool:
+    if isinstance(data, dict):
+        return part in data
+    return isinstance(data, list) and isinstance(part, int) and part < len(data)
 
 
 def _explain(document: Document, path: Path, detail: ErrorDetails) -> SpecProblem:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from .base import AppName, EntityName, Part, Title, Word
+from .base import AppName, EntityName, Part, RuleName, Title, Word
 from .fields import AnyField
 from .parts import Deployment, Limit, Login, Payments, Permission, Retention, Webhooks
 
@@ -82,7 +82,7 @@ class Spec(Part):
     pages: Pages = Pages()
     webhooks: Webhooks = Webhooks()
     payments: Payments | None = None
-    limits: dict[Word, Limit] = Field(default={}, max_length=40)
+    limits: dict[RuleName, Limit] = Field(default={}, max_length=40)
     """Overrides of the runtime's limits, by rule."""
     retention: Retention = Retention()
     deployment: Deployment = Deployment()

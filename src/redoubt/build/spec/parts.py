@@ -110,8 +110,6 @@ class Refunds(Part):
 
     approval: Literal["two_person", "none"] = "two_person"
     """`none` is refused: a refund always waits for a second person."""
-    expires_hours: int = Field(default=24, ge=1, le=168)
-    """Hours after which an unanswered request dies."""
 
 
 class Payments(Part):

@@ -68,9 +68,9 @@ def read_yaml(raw: bytes, file: str) -> Document:
             return broken(1, "an empty file", "a mapping of sections")
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
-        mark: Any = error.problem_mark or error.context_mark
+        mark = error.problem_mark or error.context_mark
         reason = (error.problem or error.context or "broken YAML").splitlines()[0]
-        return broken(mark.line + 1 if mark else 1, f"broken YAML ({reason})", "well-formed YAML")
+        return broken(1 + (0 if mark is None else mark.line), f"broken YAML ({reason})", "well-formed YAML")
     except (yaml.YAMLError, RecursionError) as error:
         return broken(1, f"broken YAML ({str(error).splitlines()[0][:80]})", "well-formed YAML")
     lines: dict[Path, int] = {}
@@ -84,7 +84,7 @@ def _refuse_tricks(text: str, file: str, problems: list[SpecProblem]) -> int:
     documents = 0
     count = 0
     for event in yaml.parse(text, Loader=_Loader):
-        line = event.start_mark.line + 1
+        line = 1 + (event.start_mark.line if event.start_mark is not None else 0)
 
         def refuse(found: str, allowed: str, line: int = line) -> None:
             problems.append(SpecProblem(file, line, "", found, allowed))
