@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from redoubt.audit import RECORD, Event
 from redoubt.authz import Decision, Entity, Permission
@@ -62,8 +62,10 @@ class Cookies:
 class Redoubt:
     """The guard of one app in one process: settings, domains, middleware, permissions, background work."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, process: str = "app") -> None:
+        """Guard over `core`; `process` is `app` or `worker`, and names this process to the charge service."""
         self.core = core
+        self.process = process
         self.settings: Settings = core.settings
         self.security_headers = security_headers(core.settings)
         self.proxies = TrustedProxies(core.settings.server.trusted_proxies)
@@ -83,17 +85,12 @@ class Redoubt:
         keys = Keyring.open(settings.keyring_path, settings.reveal(settings.master_ref))
         redactor = Redactor(keys.mac("redact"))
         logging_setup.configure(redactor)
+        logging.getLogger("httpx").setLevel(logging.WARNING)
         database = Database(settings.database_url().reveal())
-        return cls(
-            Core(
-                settings=settings,
-                db=database,
-                clock=clock,
-                ids=SystemIds(clock),
-                keys=keys,
-                redactor=redactor,
-            )
-        )
+        process = "worker" if (environment or os.environ).get("REDOUBT_PROCESS") == "worker" else "app"
+        ids = SystemIds(clock)
+        core = Core(settings=settings, db=database, clock=clock, ids=ids, keys=keys, redactor=redactor)
+        return cls(core, process)
 
     @property
     def bound(self) -> bool:
@@ -138,7 +135,7 @@ class Redoubt:
         self._app = app
         self.plan = plan or AppPlan()
         self.domains += self.plan.domains
-        self._services = Services.build(self.core, self.plan)
+        self._services = Services.build(self.core, self.plan, self.process)
         self._pages = Renderer(self, self.plan)
         routes: list[Route] = [Route("/healthz", self._health, methods=["GET"]), *self._services.routes()]
         for make in extra:

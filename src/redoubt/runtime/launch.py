@@ -230,10 +230,12 @@ def _base_environment(settings: Settings, environment: Mapping[str, str]) -> dic
 
 
 def charge_only(settings: Settings) -> list[SecretRef]:
-    """Return the references that appear under `[charge]` and nowhere else."""
-    others = settings.model_copy(update={"charge": type(settings.charge)()})
-    known = {str(ref) for ref in references_in(others)}
-    return [ref for ref in references_in(settings.charge) if str(ref) not in known]
+    """Return what only the charge service may hold: the provider's key and its own master secret.
+
+    The provider's webhook secret is known to both: the app checks a delivery before it takes it in, the charge
+    service checks it again.
+    """
+    return [ref for ref in (settings.charge.provider_key, settings.charge.master) if ref is not None]
 
 
 def _charge_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
@@ -300,6 +302,7 @@ def _start(
             "worker",
             [python, "-m", "redoubt.runtime.worker", "--dir", str(directory)],
             marker.exists,
+            environment={"REDOUBT_PROCESS": "worker"},
             cwd=directory,
         )
     )

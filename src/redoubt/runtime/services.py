@@ -6,22 +6,30 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
+import sqlalchemy as sa
 from attrs import frozen
 from starlette.routing import Route
 
 from redoubt import identity as identity_domain
+from redoubt.audit import treestore
 from redoubt.audit.sequencer import Sequencer
+from redoubt.audit.store import entries
 from redoubt.authz import AuthzRequest, Caller, Enforcer, Entity, PolicyHead, Roles
 from redoubt.core.base import Core
+from redoubt.core.db import Tx
 from redoubt.core.egress import Egress, EgressPolicy
 from redoubt.core.jobs import Jobs
 from redoubt.core.problem import Problem
 from redoubt.guard import Approvals, Killed, Kinds, Limiter, SwitchBoard
 from redoubt.guard.switches import enable_kind
 from redoubt.identity import IdentityConfig, IdentityService, SessionState, SmtpMailer
+from redoubt.identity.store import users
+from redoubt.payments import Payments
 from redoubt.webhooks import routes as webhook_routes
 from redoubt.webhooks.service import Webhooks
 
+from .charging import Charging
+from .charging import routes as charging_routes
 from .foureyes import OPERATOR, PasskeyVerifier, holders_of, policy_kind
 from .pages import STATIC
 from .plan import AppPlan
@@ -46,10 +54,11 @@ class Services:
     egress: Egress
     switches: SwitchBoard
     approvals: Approvals
+    charging: Charging | None
 
     @classmethod
-    def build(cls, core: Core, plan: AppPlan) -> Services:
-        """Build them over `core` for what `plan` declares."""
+    def build(cls, core: Core, plan: AppPlan, process: str) -> Services:
+        """Build them over `core` for what `plan` declares; `process` names this one to the charge service."""
         limiter, switches = Limiter(core), SwitchBoard(core)
         head = PolicyHead(core)
         roles = Roles(core, plan.roles)
@@ -58,6 +67,13 @@ class Services:
             core, config, assigner=roles, roles=roles, mailer=SmtpMailer(core), limiter=limiter
         )
         kinds = Kinds(enable_kind(core, holders_of(roles, OPERATOR)), policy_kind(core, roles))
+        charging: Charging | None = None
+        incoming = plan.webhooks
+        if plan.payments is not None:
+            charging = Charging(core, plan.payments, switches, roles, process)
+            charging.register_kind(kinds)
+            identity.passkeys.watcher = charging
+            incoming = (*incoming, charging.endpoint())
         approvals = Approvals(core, kinds, PasskeyVerifier(identity))
         egress = Egress(EgressPolicy.from_settings(core.settings))
         return cls(
@@ -68,12 +84,11 @@ class Services:
             enforcer=Enforcer(core, head),
             roles=roles,
             identity=identity,
-            webhooks=Webhooks(
-                core, plan.webhooks, plan.targets, sender=egress, switches=SwitchFace(switches)
-            ),
+            webhooks=Webhooks(core, incoming, plan.targets, sender=egress, switches=SwitchFace(switches)),
             egress=egress,
             switches=switches,
             approvals=approvals,
+            charging=charging,
         )
 
     async def start(self) -> None:
@@ -89,6 +104,8 @@ class Services:
     async def stop(self) -> None:
         """Stop following and close outgoing connections."""
         await self.switches.stop()
+        if self.charging is not None:
+            await self.charging.close()
         await self.egress.aclose()
 
     def routes(self) -> list[Route]:
@@ -97,7 +114,9 @@ class Services:
         if self.plan.static is not None:
             static.append(folder_route("/static/app", self.plan.static))
         found = [*static, *identity_domain.routes(self.identity)]
-        if self.plan.webhooks:
+        if self.charging is not None:
+            found += charging_routes(self.charging, self.approvals)
+        if self.webhooks.declared:
             found += webhook_routes(self.webhooks, SwitchFace(self.switches))
         return found
 
@@ -105,15 +124,38 @@ class Services:
         """Give a worker the handlers of every domain."""
         self.identity.register_jobs(jobs)
         self.webhooks.register(jobs)
+        if self.charging is not None:
+            self.charging.register_jobs(jobs)
 
     def background(self) -> Mapping[str, Loop]:
         """Return what runs in the worker only."""
-        return {"audit": self._sequence, "prune": self._prune}
+        loops: dict[str, Loop] = {"audit": self._sequence, "prune": self._prune}
+        if self.charging is not None:
+            loops["payments"] = self.charging.payments.follow
+        return loops
 
     @property
     def webhook_limit(self) -> int:
         """The largest body that any incoming webhook takes."""
-        return max((config.max_body for config in self.plan.webhooks), default=0)
+        return max((config.max_body for config in self.webhooks.declared), default=0)
+
+    @property
+    def payments(self) -> Payments | None:
+        """The app's side of payments; None where nothing is charged."""
+        return None if self.charging is None else self.charging.payments
+
+    def names(self, tx: Tx, ids: Sequence[str]) -> dict[str, str]:
+        """Return the address of each user among `ids`, for pages that operators read."""
+        rows = tx.execute(sa.select(users.c.id, users.c.email).where(users.c.id.in_(ids)))
+        return {row.id: row.email for row in rows}
+
+    def audit_head(self, tx: Tx) -> dict[str, Any]:
+        """Return how far the audit log reaches: entries placed, entries waiting, the root."""
+        tree = treestore.state(tx)
+        waiting = tx.execute(
+            sa.select(sa.func.count()).select_from(entries).where(entries.c.leaf_index.is_(None))
+        ).scalar_one()
+        return {"size": tree.size, "waiting": waiting, "root": tree.appender().root().hex()}
 
     def risk(self, session: SessionState) -> int:
         """Return how far this request strays from its session, 0 to 100."""
@@ -142,6 +184,7 @@ class Services:
         """Remove what has ended: done jobs, expired sessions and challenges."""
         while not stop.is_set():
             await Jobs(self.core).prune()
+            await self.identity.prune()
             try:
                 await asyncio.wait_for(stop.wait(), _PRUNE_EVERY)
             except TimeoutError:

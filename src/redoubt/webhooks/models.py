@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -64,6 +64,10 @@ class Delivery:
 Handler = Callable[[Tx, Delivery], None]
 
 
+def _references(values: Iterable[SecretRef]) -> tuple[SecretRef, ...]:
+    return tuple(values)
+
+
 @frozen
 class EndpointConfig:
     """How one incoming webhook is accepted, and what handles it.
@@ -74,7 +78,7 @@ class EndpointConfig:
 
     name: str = field(validator=_named)
     scheme: Scheme = field(converter=_scheme)
-    secrets: tuple[SecretRef, ...] = field(converter=tuple)
+    secrets: tuple[SecretRef, ...] = field(converter=_references)
     handler: str | Handler = field(repr=False)
     tolerance: timedelta = timedelta(minutes=5)
     dedupe_window: timedelta = timedelta(days=30)
@@ -116,7 +120,7 @@ class TargetConfig:
     name: str = field(validator=_named)
     url: str
     events: tuple[str, ...] = field(converter=tuple)
-    secrets: tuple[SecretRef, ...] = field(converter=tuple)
+    secrets: tuple[SecretRef, ...] = field(converter=_references)
     tenant: str = "main"
     timeout: timedelta = timedelta(seconds=10)
     max_attempts: int = 12

@@ -1,0 +1,51 @@
+"""Enrolments: one-time links that let a person join with a role; minting one takes a fresh passkey."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from redoubt.audit import record
+from redoubt.authz import permit
+from redoubt.core.db import Tx
+from redoubt.core.problem import Problem
+from redoubt.runtime.app import Redoubt
+from redoubt.runtime.request import GuardedRequest
+
+from .web import answer, done, fields, person, text, wants_json
+
+
+def routes(guard: Redoubt) -> list[Route]:
+    """Return the enrolment pages."""
+    roles = sorted(guard.plan.roles)
+
+    @permit("Console.view")
+    async def form(request: Request) -> Response:
+        g = GuardedRequest.of(request)
+        return answer(g, "enrolments.html", {"roles": roles}, url=None)
+
+    @permit("Enrolment.create")
+    async def create(request: Request) -> Response:
+        g = GuardedRequest.of(request)
+        given = fields(request)
+        role = text(given, "role", most=100)
+        email = text(given, "email", most=254, default="") or None
+        if role not in guard.plan.roles:
+            raise Problem(422, "invalid", "There is no such role.")
+        enrolments = guard.services.identity.enrolments
+
+        def mint(tx: Tx) -> str:
+            link_id, url = enrolments.mint(tx, role, person(g), email)
+            record(tx, g.core, g.event("identity.enrolment.mint", ("Enrolment", link_id), {"role": role}))
+            return url
+
+        url = await g.write(mint)
+        if wants_json(g) or "json" in g.headers.get("content-type", ""):
+            return done(g, {"url": url, "role": role}, "/console/enrolments", 201)
+        return g.render("console/enrolments.html", roles=roles, url=url)
+
+    return [
+        Route("/console/enrolments", form, methods=["GET"]),
+        Route("/console/enrolments", create, methods=["POST"]),
+    ]
