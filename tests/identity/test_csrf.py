@@ -12,8 +12,7 @@ from tests.identity.world import World
 @pytest.fixture
 def database_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'app.db'}"  # no SQL of its own is at stake
-    "database_url", ["sqlite"], indirect=True
-)  # no SQL of its own is at stake
+
 
 UNSAFE = [
     "/auth/register/options", "/auth/register/verify", "/auth/login/options", "/auth/login/verify", "/auth/magic",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -16,8 +15,7 @@ from tests.identity.world import AGENT, World
 @pytest.fixture
 def database_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'app.db'}"  # no SQL of its own is at stake
-    "database_url", ["sqlite"], indirect=True
-)  # no SQL of its own is at stake
+
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import re
+from pathlib import Path
 
 import pytest
 
@@ -16,8 +15,6 @@ from tests.identity.world import World
 @pytest.fixture
 def database_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'app.db'}"  # no SQL of its own is at stake
-    "database_url", ["sqlite"], indirect=True
-)  # no SQL of its own is at stake
 
 
 @pytest.mark.parametrize("template", sorted(TEMPLATES.rglob("*.html")), ids=lambda path: path.name)
