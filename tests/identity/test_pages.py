@@ -78,10 +78,10 @@ async def test_static_files_are_these_two(world: World) -> None:
         assert (await http.get(f"/static/redoubt/{path}")).status_code == 404
 
 
-async def test_pages_are_not_kept_and_tell_no_referrer(world: World) -> None:
+async def test_pages_are_not_kept_and_tell_other_sites_no_referrer(world: World) -> None:
     page = await world.client().http.get("/auth/login", headers={"accept": "text/html"})
     assert page.headers["cache-control"] == "no-store"
-    assert page.headers["referrer-policy"] == "no-referrer"
+    assert page.headers["referrer-policy"] == "same-origin"
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,8 @@ def _page(call: Call, template: str, *, status: int = 200, **context: object) ->
         **context,
     )
     response.headers["Cache-Control"] = "no-store"
-    response.headers["Referrer-Policy"] = "no-referrer"  # the address may hold a one-time token
+    # The address may hold a one-time token. Not `no-referrer`: browsers then send `Origin: null` with forms.
+    response.headers["Referrer-Policy"] = "same-origin"
     return response
 
 
