@@ -7,7 +7,7 @@ import json
 
 import cedarpy
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from redoubt.authz.decide import Decider
@@ -77,7 +77,9 @@ def allowed(allow: Allow, caller: Caller, resource: Entity, context: dict[str, o
     return all(checks)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(
+    max_examples=60, deadline=None, phases=(Phase.explicit, Phase.generate)
+)  # shrinking takes minutes here
 @given(st.lists(allows, max_size=4), st.data())
 def test_compiled_policies_decide_as_the_rules_say(rules: list[Allow], data: st.DataObject) -> None:
     model = AccessModel(
