@@ -68,6 +68,8 @@ class Fault(Exception):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1  # headers and body in one segment
 
     def log_message(self, *_: Any) -> None:
         pass

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import ssl
 import subprocess
 import sys
 import uuid
@@ -30,6 +31,7 @@ from redoubt.payments.charge.service import ChargeService
 ROOT = Path(__file__).resolve().parents[2]
 RP_ID, ORIGIN = "shop.localhost", "https://shop.localhost:8443"
 SECRET = b"whsec_for_tests_only"
+NO_TLS = ssl.create_default_context()  # plain HTTP on loopback: made once, it is what costs
 
 
 class Psp:
@@ -37,6 +39,7 @@ class Psp:
 
     def __init__(self, port: int, process: subprocess.Popen[str]) -> None:
         self.url, self.process = f"http://127.0.0.1:{port}", process
+        self.http = httpx.Client(trust_env=False, verify=NO_TLS)
 
     @classmethod
     def start(cls) -> Psp:
@@ -51,6 +54,7 @@ class Psp:
         return cls(int(process.stdout.readline()), process)
 
     def stop(self) -> None:
+        self.http.close()
         self.process.terminate()
         self.process.wait(10)
         for pipe in (self.process.stdin, self.process.stdout):
@@ -65,9 +69,7 @@ class Account:
         self.psp, self.key = psp, f"sk_test_{uuid.uuid4().hex}"
 
     def control(self, path: str, **body: Any) -> dict[str, Any]:
-        answer = httpx.post(
-            f"{self.psp.url}{path}", json=body, headers={"X-Account": self.key}, trust_env=False
-        )
+        answer = self.psp.http.post(f"{self.psp.url}{path}", json=body, headers={"X-Account": self.key})
         return answer.json()  # type: ignore[no-any-return]
 
     def set(self, **body: Any) -> None:
@@ -104,7 +106,7 @@ class Charge:
         account.set(honours=honours)
 
     def open(self, core: Core | None = None) -> ChargeService:
-        self.http = httpx.AsyncClient(timeout=0.4, trust_env=False)
+        self.http = httpx.AsyncClient(timeout=0.4, trust_env=False, verify=NO_TLS)
         core = core or self.core
         provider = StripeProvider(
             self.account.key, self.http, base_url=self.account.psp.url, secrets=lambda: [SECRET], now=core.clock.now,

@@ -73,7 +73,11 @@ class Outbox:
             answer = {"status": "refused", "reason": "command-conflict", "intent": None}
         if answer is not None:
             taken = answer
-            await self._core.db.write(lambda tx: self._answered(tx, command_id, taken))
+            try:
+                await self._core.db.write(lambda tx: self._answered(tx, command_id, taken))
+            except Exception:  # the money's side is done; whoever asked must not be told that it failed
+                log.exception("an answer could not be applied; the worker goes on with it")
+                return False
         return True
 
     def register(self, jobs: Jobs) -> None:

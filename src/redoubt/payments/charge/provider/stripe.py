@@ -75,7 +75,7 @@ class StripeProvider:
                 payment_seen(_plain(await api.payment_intents.create_async(params, options)), "answer")
             )
         except stripe.StripeError as error:
-            return _failed(error)
+            return _failed(error, honours_keys=self.honours_keys)
         except _MALFORMED:
             return Unknown("answer-malformed")
 
@@ -255,14 +255,15 @@ def _event(event: Mapping[str, Any]) -> ProviderEvent:
     return ProviderEvent(event_id, kind, _id(item), intent, tenant, observed)
 
 
-def _failed(error: stripe.StripeError) -> Created:
+def _failed(error: stripe.StripeError, *, honours_keys: bool) -> Created:
     if isinstance(error, NothingSent):
         return NotSent("unreachable")
     if isinstance(error, stripe.CardError):
         made = _get(_get(error.json_body, "error"), "payment_intent")
         return Refused(_code(error), _id(made))
     if isinstance(error, stripe.RateLimitError | stripe.AuthenticationError | stripe.PermissionError):
-        return NotSent(_code(error))
+        # Turned away unread, they say; where a key would not catch a lie, only a look-up may believe it.
+        return NotSent(_code(error)) if honours_keys else Unknown(_code(error))
     if isinstance(error, stripe.InvalidRequestError) and error.http_status in (400, 404):
         return Refused(_code(error))
     # Everything else, an idempotency conflict included, may stand for an effect: only a look-up can tell.
