@@ -63,8 +63,12 @@ class Dispatcher:
         async with Egress(policy, tls=EgressTls(ca_file=self._endpoint.ca_file)) as egress:
             while True:
                 self._changed.clear()
-                while (row := self._due()) is not None:
-                    await self._deliver(egress, self._endpoint, *row)
+                try:
+                    while (row := self._due()) is not None:
+                        await self._deliver(egress, self._endpoint, *row)
+                except Exception:  # one bad delivery must not end all others
+                    _LOG.exception("webhook delivery failed")
+                    await asyncio.sleep(1)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(0.25):
                         await self._changed.wait()
@@ -80,7 +84,10 @@ class Dispatcher:
         self, egress: Egress, endpoint: Endpoint, row: int, event_id: str, attempts: int
     ) -> None:
         event = self._store.get("event", event_id)
-        if event is None or (attempts == 0 and self._faulted(row, event["type"])):
+        if event is None:
+            self._store.run("DELETE FROM deliveries WHERE id = ?", row)
+            return
+        if attempts == 0 and self._faulted(row, event["type"]):
             return
         payload = json.dumps(event, indent=2).encode()
         now = self._clock.now().timestamp()
