@@ -127,7 +127,9 @@ async def test_payloads_go_when_their_time_is_up_unless_they_are_held(hooks, cor
         pass
     waiting = await receive(hooks, core, 3)  # nobody handled it yet
     run(core, forensics.hold, held, OPERATOR, on=True)
-    core.clock.advance(timedelta(days=90))
+    core.clock.advance(timedelta(days=89))
+    assert run(core, prune)[1] == 0
+    core.clock.advance(timedelta(days=1))
     assert run(core, prune)[1] == 1
     with pytest.raises(PayloadGone):
         run(core, forensics.raw, gone, OPERATOR)

@@ -78,6 +78,11 @@ class Webhooks:
         elif self._outgoing:
             raise ConfigError("outgoing webhooks need the egress client.", hint="Pass sender=Egress(...).")
 
+    @property
+    def declared(self) -> tuple[EndpointConfig, ...]:
+        """The incoming endpoints of this app."""
+        return tuple(self._incoming.values())
+
     def endpoint(self, name: str) -> EndpointConfig:
         """Return a declared endpoint; raises UnknownEndpoint."""
         if name not in self._incoming:
