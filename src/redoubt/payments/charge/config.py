@@ -37,9 +37,6 @@ def open_core(settings: Settings) -> Core:
     path = settings.base / settings.charge.keyring if settings.charge.keyring else folder / "keyring"
     keys = Keyring.open(path, settings.reveal(master))
     clock = SystemClock()
-    # Its audit log is another log than the app's: their checkpoints must not meet in one folder.
-    audit = settings.audit.model_copy(update={"checkpoint_dir": str(settings.checkpoint_dir / "charge")})
-    settings = settings.model_copy(update={"audit": audit})
     return Core(
         settings=settings,
         db=Database(settings.charge_database_url().reveal()),

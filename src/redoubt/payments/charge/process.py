@@ -48,6 +48,7 @@ class ChargeServer:
             proxy_headers=False,
             limit_concurrency=500,
             timeout_keep_alive=30,
+            timeout_graceful_shutdown=5,
             h11_max_incomplete_event_size=16 * 1024,
         )
         self._server = uvicorn.Server(config)
@@ -71,7 +72,7 @@ class ChargeServer:
         tasks = [
             asyncio.create_task(self._server.serve(sockets=[own]), name="http"),
             asyncio.create_task(self._service.resolver.run(self._stop), name="resolver"),
-            asyncio.create_task(Sequencer(self._core).run(self._stop), name="audit"),
+            asyncio.create_task(self._sequencer().run(self._stop), name="audit"),
             asyncio.create_task(self._watch_certificates(), name="certificates"),
         ]
         try:
@@ -82,6 +83,13 @@ class ChargeServer:
             self.stop()
             await asyncio.gather(*tasks, return_exceptions=True)
             own.close()
+
+    def _sequencer(self) -> Sequencer:
+        """Its own log, under its own name, in its own folder: it is not the app's."""
+        settings = self._core.settings
+        return Sequencer(
+            self._core, origin=f"{settings.app.name}-charge", directory=settings.checkpoint_dir / "charge"
+        )
 
     async def _watch_certificates(self) -> None:
         while not self._stop.is_set():

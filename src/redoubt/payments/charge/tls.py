@@ -6,7 +6,6 @@ No ASGI server shows the app the client's certificate, so two hooks on uvicorn's
 
 from __future__ import annotations
 
-import contextlib
 import hmac
 import logging
 import ssl
@@ -95,6 +94,13 @@ class IdentityProtocol(HttpToolsProtocol):
         assert extensions is not None
         extensions["tls"] = {"peer": self._peer}
 
+    def end(self) -> None:
+        """Take no further request on this connection."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.abort()  # an orderly close would wait for the peer, and hear it meanwhile
+        else:
+            self.cycle.keep_alive = False
+
 
 class LiveContext:
     """A TLS context for the listener whose certificates can be replaced while it listens."""
@@ -127,10 +133,10 @@ class LiveContext:
 
 
 def close_connections(connections: Iterable[Any]) -> None:
-    """Shut every open connection of a uvicorn server down in an orderly way."""
+    """End every open connection: an idle one at once, a busy one after the answer that is under way."""
     for connection in list(connections):
-        with contextlib.suppress(Exception):
-            connection.shutdown()
+        if isinstance(connection, IdentityProtocol):
+            connection.end()
 
 
 def _context(files: TlsFiles) -> ssl.SSLContext:
