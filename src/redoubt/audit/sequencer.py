@@ -97,6 +97,7 @@ class Sequencer:
                 await asyncio.to_thread(self.run_once)
             except LogTampered as error:
                 _log.critical("audit log stopped: %s", error.message)
+                await stop.wait()  # the process goes on: what to stop besides is a person's decision
                 return
             except Exception as error:
                 _log.error("audit sequencer: %s", type(error).__name__)
