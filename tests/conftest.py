@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import import_module
@@ -10,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from redoubt.core.base import Core
 from redoubt.core.clock import ManualClock
@@ -45,22 +47,50 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with every domain's tables, made once; tests work on copies."""
+    path = tmp_path_factory.mktemp("template") / "app.db"
+    db = Database(f"sqlite:///{path}")
+    migrate(db, all_domains())
+    db.write_engine.dispose()
+    db.close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_url: str) -> Iterator[str]:
+    """The name of a PostgreSQL database with every domain's tables, made once; tests work on copies."""
+    from tests.support.postgres import fresh_database
+
+    with fresh_database(postgres_url) as url:
+        db = Database(url)
+        migrate(db, all_domains())
+        db.close()
+        yield str(sa.make_url(url).database)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of an empty database: a SQLite file, then a PostgreSQL schema."""
+    """The URL of a database of its own: a SQLite file, then a PostgreSQL database; migrated for who asks for `db`."""
+    migrated = "db" in request.fixturenames
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'app.db'}"
+        path = tmp_path / "app.db"
+        if migrated:
+            shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
         return
-    base = request.getfixturevalue("postgres_url")
-    from tests.support.postgres import fresh_schema
+    from tests.support.postgres import fresh_database
 
-    with fresh_schema(base) as url:
+    base = request.getfixturevalue("postgres_url")
+    template = request.getfixturevalue("postgres_template") if migrated else None
+    with fresh_database(base, template) as url:
         yield url
 
 
 @pytest.fixture
 def empty_db(database_url: str) -> Iterator[Database]:
-    """A database with no tables."""
+    """A database with no tables, unless the test asks for `db` as well."""
     db = Database(database_url)
     yield db
     db.close()
@@ -69,7 +99,6 @@ def empty_db(database_url: str) -> Iterator[Database]:
 @pytest.fixture
 def db(empty_db: Database) -> Database:
     """A database with the tables of every domain."""
-    migrate(empty_db, all_domains())
     return empty_db
 
 

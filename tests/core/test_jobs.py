@@ -93,6 +93,18 @@ async def test_attempts_end_in_a_dead_letter_that_is_kept(ready: Core, clock: Ma
     assert await runner.prune() == 0
 
 
+async def test_a_job_that_takes_every_worker_down_ends_dead(ready: Core, clock: ManualClock) -> None:
+    runner = Jobs(ready)
+    runner.transactional("greet", leave_effect)
+    job_id = ready.db.write_sync(lambda tx: enqueue(tx, ready, "greet", {"name": "a"}, max_attempts=2))
+    for token in ("t1", "t2"):  # two workers claim it and are never heard of again
+        assert ready.db.write_sync(lambda tx, token=token: claim(tx, clock.now(), token, ["greet"], 1))
+        clock.advance(timedelta(seconds=61))
+    await runner.run_once()
+    assert state_of(ready, job_id)["state"] == "dead"
+    assert effect_count(ready) == 0
+
+
 async def test_giving_up_is_final(ready: Core) -> None:
     def hopeless(tx: Tx, job: Job) -> None:
         raise GiveUp("there is no such order.")

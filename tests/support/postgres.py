@@ -53,7 +53,7 @@ class Server:
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [binaries / "postgres", "-D", data, "-k", base, "-c", "listen_addresses=", "-c", "max_connections=300",
-                 "-c", "shared_buffers=64MB"],
+                 "-c", "shared_buffers=64MB", "-c", "fsync=off"],
                 stdout=out, stderr=out, cwd="/", start_new_session=True, **user,  # type: ignore[call-overload]
             )  # fmt: skip
         for _ in range(300):
@@ -101,4 +101,21 @@ def fresh_schema(base: str) -> Iterator[str]:
     finally:
         with engine.connect() as conn:
             conn.exec_driver_sql(f"DROP SCHEMA {name} CASCADE")
+        engine.dispose()
+
+
+@contextmanager
+def fresh_database(base: str, template: str | None = None) -> Iterator[str]:
+    """Make a database, a copy of `template` where one is named, yield its URL, and drop it."""
+    name = f"d_{uuid.uuid4().hex[:12]}"
+    url = sa.make_url(base).set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+    source = f" TEMPLATE {template} STRATEGY FILE_COPY" if template else ""
+    with engine.connect() as conn:
+        conn.exec_driver_sql(f"CREATE DATABASE {name}{source}")
+    try:
+        yield url.set(database=name).render_as_string(hide_password=False)
+    finally:
+        with engine.connect() as conn:
+            conn.exec_driver_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         engine.dispose()

@@ -27,7 +27,7 @@ from redoubt.guard.models import Approval
 from redoubt.runtime.app import Redoubt
 from redoubt.runtime.request import GuardedRequest
 
-from .web import answer, done, fields, person, text
+from .web import answer, done, fields, jsonable, person, text, wants_json
 
 _STATUS: list[tuple[type[RedoubtError], int]] = [
     (ApprovalUnknown, 404),
@@ -94,9 +94,10 @@ def routes(guard: Redoubt) -> list[Route]:
         approval = await _one(g, request)
         people = await _people(g, [approval.requester, approval.decided_by or ""])
         pretty = json.dumps(approval.payload, indent=2, sort_keys=True, ensure_ascii=False)
-        return answer(
-            g, "approval.html", shown(approval, g), pretty=pretty, people=people, item=shown(approval, g)
-        )
+        item = shown(approval, g)
+        if wants_json(g):
+            return JSONResponse(jsonable(item))
+        return g.render("console/approval.html", item=item, pretty=pretty, people=people)
 
     @permit("Approval.decide")
     async def options(request: Request) -> Response:

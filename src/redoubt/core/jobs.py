@@ -361,6 +361,8 @@ class Jobs:
     async def _run(self, job: Job) -> None:
         handler = self._handlers[job.kind]
         try:
+            if job.attempts > job.max_attempts:  # it took its worker down every time
+                raise GiveUp("every worker that took it up ended before it did.")
             if handler.transactional is not None:
                 run = handler.transactional
 

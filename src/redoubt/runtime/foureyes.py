@@ -8,11 +8,10 @@ from typing import Any
 
 from attrs import frozen
 
-from redoubt.authz import Roles, versions
-from redoubt.core.base import Core
+from redoubt.authz import Roles
 from redoubt.core.db import Tx
-from redoubt.guard.kinds import Kind, MayDecide
-from redoubt.guard.models import Approval, Decision, VerifiedAssertion
+from redoubt.guard.kinds import MayDecide
+from redoubt.guard.models import Approval, VerifiedAssertion
 from redoubt.identity import IdentityService
 
 OPERATOR = "operator"
@@ -40,27 +39,3 @@ def holders_of(roles: Roles, *allowed: str) -> MayDecide:
         return bool(roles.roles(tx, approval.tenant, person) & frozenset(allowed))
 
     return may_decide
-
-
-@frozen(eq=False)
-class PolicyExecutor:
-    """Makes approved policies the head."""
-
-    core: Core
-
-    def execute(self, tx: Tx, approval: Approval, decision: Decision) -> Mapping[str, Any]:
-        """Activate the payload's policies; raises what `authz.versions.activate` raises."""
-        version = versions.activate(
-            tx,
-            self.core,
-            approval.payload,
-            approval_id=approval.id,
-            requester=approval.requester,
-            approver=decision.approver,
-        )
-        return {"version": version}
-
-
-def policy_kind(core: Core, roles: Roles) -> Kind:
-    """Return the kind of change request that changes policies: decided by operators."""
-    return Kind(versions.KIND, PolicyExecutor(core), holders_of(roles, OPERATOR))

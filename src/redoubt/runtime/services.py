@@ -15,6 +15,7 @@ from redoubt.audit import treestore
 from redoubt.audit.sequencer import Sequencer
 from redoubt.audit.store import entries
 from redoubt.authz import AuthzRequest, Caller, Enforcer, Entity, PolicyHead, Roles
+from redoubt.authz.changes import policy_change_kind
 from redoubt.core.base import Core
 from redoubt.core.db import Tx
 from redoubt.core.egress import Egress, EgressPolicy
@@ -30,7 +31,7 @@ from redoubt.webhooks.service import Webhooks
 
 from .charging import Charging
 from .charging import routes as charging_routes
-from .foureyes import OPERATOR, PasskeyVerifier, holders_of, policy_kind
+from .foureyes import OPERATOR, PasskeyVerifier, holders_of
 from .pages import STATIC
 from .plan import AppPlan
 from .statics import folder_route, library_route
@@ -66,7 +67,8 @@ class Services:
         identity = IdentityService(
             core, config, assigner=roles, roles=roles, mailer=SmtpMailer(core), limiter=limiter
         )
-        kinds = Kinds(enable_kind(core, holders_of(roles, OPERATOR)), policy_kind(core, roles))
+        operators = holders_of(roles, OPERATOR)
+        kinds = Kinds(enable_kind(core, operators), policy_change_kind(core, operators))
         charging: Charging | None = None
         incoming = plan.webhooks
         if plan.payments is not None:
@@ -110,7 +112,7 @@ class Services:
 
     def routes(self) -> list[Route]:
         """Return the library's own routes."""
-        static = [library_route(f"/static/redoubt/{file.name}", file) for file in sorted(STATIC.glob("*.js"))]
+        static = [library_route(f"/static/redoubt/{file.name}", file) for file in sorted(STATIC.iterdir())]
         if self.plan.static is not None:
             static.append(folder_route("/static/app", self.plan.static))
         found = [*static, *identity_domain.routes(self.identity)]

@@ -1,0 +1,144 @@
+"""A real Chromium: people register, sign in, buy, ask for a refund, and somebody else approves it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.browser import Browsers, Person, browsers
+from tests.support.shop import RunningShop
+
+pytestmark = pytest.mark.xdist_group("acceptance")
+
+
+def eventually(check: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = check()
+        if found:
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"never happened: {what}")
+
+
+def enrol(made: Browsers, name: str, link: str) -> Person:
+    """Take a one-time link with a new passkey."""
+    person = made.person(name)
+    person.goto(link)
+    person.page.fill('input[name="email"]', f"{name}@example.org")
+    person.page.click('form[data-passkey="enrol"] button')
+    person.page.wait_for_url(lambda url: "/enrol/" not in url)
+    return person
+
+
+def invite(operator: Person, base: str, role: str) -> str:
+    """Have an operator make a link for `role`."""
+    operator.goto(f"{base}/console/enrolments")
+    operator.page.select_option('select[name="role"]', role)
+    operator.page.click('form[action="/console/enrolments"] button')
+    operator.page.wait_for_selector("pre")
+    return operator.page.inner_text("pre").strip()
+
+
+def test_buy_refund_and_approve_as_people_do(shop: RunningShop) -> None:
+    base = shop.base_url
+    with browsers() as made:
+        operator = enrol(made, "olga", shop.ready["operator_links"][0])
+        operator.goto(f"{base}/console")
+        assert "Overview" in operator.text()
+
+        operator.goto(f"{base}/products/new")
+        operator.page.fill('input[name="name"]', "Walnut desk")
+        operator.page.fill('input[name="sku"]', "desk-1")
+        operator.page.fill('input[name="price"]', "120.00")
+        operator.page.click("main form button[type=submit]")
+        operator.page.wait_for_url(lambda url: not url.endswith("/products/new"))
+        operator.page.click('form[action$="/publish"] button')
+        operator.page.wait_for_load_state()
+
+        support = enrol(made, "sam", invite(operator, base, "support"))
+        finance = enrol(made, "fay", invite(operator, base, "finance"))
+
+        # A customer registers, leaves, and comes back with the passkey.
+        customer = made.person("carl")
+        customer.goto(f"{base}/auth/register")
+        customer.page.fill('input[name="email"]', "carl@example.org")
+        customer.page.click('form[data-passkey="register"] button')
+        customer.page.wait_for_url(lambda url: "/auth/register" not in url)
+        customer.page.click('form[action="/auth/logout"] button')
+        customer.page.wait_for_load_state()
+        customer.goto(f"{base}/auth/login")
+        customer.page.wait_for_timeout(300)  # the page may sign in by itself from its autofill list
+        if "/auth/login" in customer.page.url:
+            customer.page.click('form[data-passkey="login"] button')
+        customer.page.wait_for_url(lambda url: "/auth/login" not in url)
+
+        # Buys.
+        customer.goto(f"{base}/orders/new")
+        customer.page.fill('input[name^="items."]', "2")
+        customer.page.click("main form button[type=submit]")
+        customer.page.wait_for_url(lambda url: not url.endswith("/orders/new"))
+        order_url = customer.page.url
+        assert "240.00" in customer.text()
+        customer.page.click('form[action$="/pay"] button')
+        customer.page.wait_for_url(lambda url: url.startswith(shop.ready["provider_url"]))
+        for name, value in (("card_number", "4242424242424242"), ("expiry", "12 / 34"), ("cvc", "123")):
+            customer.page.fill(f'input[name="{name}"]', value)
+        customer.page.click('button[type="submit"], button')
+        customer.page.wait_for_url(lambda url: url.startswith(base))
+
+        def paid() -> bool:
+            customer.goto(order_url)
+            return "paid" in customer.page.inner_text("main").lower().split()
+
+        eventually(paid, "the order is paid")
+
+        # Support asks for a refund of part of it; finance approves exactly that with a passkey.
+        order_id = order_url.rsplit("/", 1)[1]
+        payment_id = support.page.evaluate(
+            """async (order) => {
+                const found = await fetch(`/api/orders/${order}`, {headers: {Accept: "application/json"}});
+                return (await found.json()).payment_id ?? null;
+            }""",
+            order_id,
+        )
+        if payment_id is None:
+            payment_id = payment_of(shop, order_id)
+        asked = support.page.evaluate(
+            """async (payment) => {
+                const session = await (await fetch("/auth/session")).json();
+                const answer = await fetch(`/api/payments/${payment}/refunds`, {
+                    method: "POST",
+                    headers: {"Content-Type": "application/json", Accept: "application/json", "X-CSRF-Token": session.csrf},
+                    body: JSON.stringify({amount: 12000, currency: "EUR", reason: "one desk arrived broken"}),
+                });
+                return [answer.status, await answer.json()];
+            }""",
+            payment_id,
+        )
+        assert asked[0] == 202, asked
+        approval = asked[1]["approval_id"]
+        finance.goto(f"{base}/console/approvals/{approval}")
+        assert "12000" in finance.text()
+        finance.page.click("form[data-passkey-approve] button")
+        finance.page.wait_for_function("() => document.querySelector('h1 .tag')?.textContent === 'approved'")
+
+        def refunded() -> bool:
+            objects = httpx.get(shop.ready["provider_url"] + "/_sandbox/objects").json()
+            refunds = [one for one in objects["objects"] if one.get("object") == "refund"] if isinstance(objects, dict) else []
+            return [one["amount"] for one in refunds] == [12000]
+
+        eventually(refunded, "the provider has exactly this refund")
+        assert made.console_errors() == []
+
+
+def payment_of(shop: RunningShop, order_id: str) -> str:
+    """Read the payment of an order from the app's store: its pages show it to people, not by id."""
+    import sqlite3
+
+    with sqlite3.connect(f"file:{shop.state / 'app.db'}?mode=ro", uri=True) as conn:
+        return str(conn.execute("SELECT id FROM payments WHERE order_id = ?", (order_id,)).fetchone()[0])
