@@ -38,7 +38,7 @@ _MAX_HEADER_BYTES = 32 * 1024
 _MAX_PATH = 4096
 _LONG_DIGITS = re.compile(rb"\d(?:[ -]?\d){12}")
 _ONCE = ("host", "content-length", "content-type", "origin", "authorization", "x-csrf-token")
-_EVERYONE = Rule("http.address", 1200, 60)
+_EVERYONE = Rule("http-address", 1200, 60)
 
 
 class GuardMiddleware:
