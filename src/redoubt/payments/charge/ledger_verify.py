@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from attrs import frozen
 
+from redoubt.audit import store as audit_store
 from redoubt.core.db import Tx
 
 from . import store
@@ -59,6 +61,20 @@ def verify(tx: Tx, *, known_heads: Iterable[Head] = ()) -> LedgerReport:
         if hashes.get((known.tenant, known.seq)) != known.hash:
             faults.append(f"entry {known.tenant}/{known.seq}: is not the one that was recorded")
     return LedgerReport(count, heads, tuple(faults))
+
+
+def recorded_heads(tx: Tx) -> list[Head]:
+    """Return the heads that the audit log of this database recorded, each in its posting's own transaction.
+
+    The audit log's checkpoints leave the host, so whoever rewrites both is caught by `audit verify`.
+    """
+    entries = audit_store.entries
+    rows = tx.execute(sa.select(entries.c.tenant, entries.c.body).where(entries.c.action == "ledger.posted"))
+    found = []
+    for row in rows:
+        data = json.loads(row.body).get("unmapped", {})
+        found.append(Head(row.tenant, int(data["seq"]), str(data["head"])))
+    return found
 
 
 def _lines(entry: Mapping[str, Any]) -> list[tuple[str, int]]:

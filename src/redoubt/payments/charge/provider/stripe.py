@@ -134,7 +134,6 @@ class StripeProvider:
         return {
             "payment_intent": intent.provider_payment,
             "amount": intent.amount,
-            "reason": "requested_by_customer",
             "metadata": self._metadata(intent),
         }
 
