@@ -15,6 +15,7 @@ from redoubt.audit.errors import EventInvalid
 from redoubt.audit.merkle import leaf_hash
 from redoubt.audit.personal import COMMITMENT, commitment_of
 from redoubt.core.base import Core
+from redoubt.core.canonical import canonical_json
 from redoubt.core.db import Tx
 
 ALICE = Actor(
@@ -183,3 +184,41 @@ def test_replace_and_truncate_are_refused(core: Core) -> None:
     with pytest.raises(sa.exc.IntegrityError):
         core.db.write_sync(lambda tx: tx.execute(sa.text(attack)))
     assert len(rows(core)) == 1
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "sk_live_abcdefghijkl",
+        "whsec_abcdefghijkl",
+        "pi_x_secret_abcdefgh",
+        "password:hunterhunter",
+        "ghp_" + "a1" * 18,
+    ],
+)
+def test_what_looks_like_a_word_but_is_a_secret_is_replaced(core: Core, secret: str) -> None:
+    core.db.write_sync(lambda tx: record(tx, core, login(note=secret, words=[secret])))
+    assert secret not in rows(core)[0].body
+    assert "hunterhunter" not in rows(core)[0].body
+
+
+def test_plain_words_and_ids_stay_readable(core: Core) -> None:
+    data = {
+        "action": "Order.read",
+        "policy": "policy3",
+        "order": ALICE.id,
+        "resource": f"Order:{ALICE.id}",
+        "hash": "ab" * 32,
+    }
+    core.db.write_sync(lambda tx: record(tx, core, login(**data)))
+    assert json.loads(rows(core)[0].body)["unmapped"] == data
+
+
+def test_a_body_is_canonical_json(core: Core) -> None:
+    core.db.write_sync(
+        lambda tx: record(
+            tx, core, login(text='ümlaut \u2028 "q" ', n=-5, nested={"b": [None, True], "a": {}})
+        )
+    )
+    (row,) = rows(core)
+    assert canonical_json(json.loads(row.body)).decode() == row.body
