@@ -32,7 +32,7 @@ def postgres(folder: Path) -> Iterator[str]:
     """Run a PostgreSQL server for this benchmark and yield a URL of a fresh schema."""
     from tests.support.postgres import Server, fresh_schema
 
-    server = Server.start(folder)
+    server = Server.start(folder, durable=True)
     try:
         with fresh_schema(server.url) as url:
             yield url

@@ -23,7 +23,12 @@ from redoubt.core.db import Command, Database, Tx
 BODY = b"x" * 2048
 CALLERS = 256
 metadata = sa.MetaData()
-rows = sa.Table("rows", metadata, sa.Column("key", sa.Text, primary_key=True), sa.Column("body", sa.LargeBinary, nullable=False))
+rows = sa.Table(
+    "rows",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
 
 
 class Insert(Command[str, bool]):

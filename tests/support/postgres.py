@@ -33,8 +33,11 @@ class Server:
     process: subprocess.Popen[bytes]
 
     @classmethod
-    def start(cls, folder: Path) -> Server:
-        """Initialise and start a server in `folder`; raises RuntimeError with its log when it does not come up."""
+    def start(cls, folder: Path, *, durable: bool = False) -> Server:
+        """Initialise and start a server in `folder`; raises RuntimeError with its log when it does not come up.
+
+        Tests need no `durable` commits; a benchmark that counts without them measures something else.
+        """
         binaries = _binaries()
         base = Path("/tmp") / f"rdt-pg-{uuid.uuid4().hex[:8]}"  # a socket path has at most 107 bytes
         base.mkdir(mode=0o700)
@@ -53,7 +56,7 @@ class Server:
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [binaries / "postgres", "-D", data, "-k", base, "-c", "listen_addresses=", "-c", "max_connections=300",
-                 "-c", "shared_buffers=64MB", "-c", "fsync=off"],
+                 "-c", "shared_buffers=64MB", "-c", f"fsync={'on' if durable else 'off'}"],
                 stdout=out, stderr=out, cwd="/", start_new_session=True, **user,  # type: ignore[call-overload]
             )  # fmt: skip
         for _ in range(300):
