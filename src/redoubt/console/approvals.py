@@ -79,10 +79,8 @@ def routes(guard: Redoubt) -> list[Route]:
         state = request.query_params.get("state", "pending")
         if state not in ("pending", "approved", "rejected", "every"):
             raise Problem(422, "invalid", "State is pending, approved, rejected or every.")
-        wanted = None if state == "every" else state
-        found = await g.read(
-            lambda tx: service.list(tx, g.tenant, state=wanted, before=request.query_params.get("before"))
-        )
+        wanted, before = None if state == "every" else state, page_after(request)
+        found = await g.read(lambda tx: service.list(tx, g.tenant, state=wanted, before=before))
         people = await _people(g, [one.requester for one in found])
         return answer(
             g, "approvals.html", {"items": [shown(one, g) for one in found], "state": state}, people=people
@@ -116,7 +114,7 @@ def routes(guard: Redoubt) -> list[Route]:
             raise Problem(400, "bad-request", "The request cannot be understood.")
         try:
             approval = await service.decide(
-                request.path_params["id"], person(g), credential, tenant=g.tenant, request_id=g.request_id
+                path_id(request), person(g), credential, tenant=g.tenant, request_id=g.request_id
             )
         except ApprovalError as error:
             raise problem_of(error) from error
@@ -129,7 +127,7 @@ def routes(guard: Redoubt) -> list[Route]:
         try:
             approval = await g.write(
                 lambda tx: service.reject(
-                    tx, request.path_params["id"], person(g), reason, tenant=g.tenant, request_id=g.request_id
+                    tx, path_id(request), person(g), reason, tenant=g.tenant, request_id=g.request_id
                 )
             )
         except ApprovalError as error:
@@ -138,7 +136,7 @@ def routes(guard: Redoubt) -> list[Route]:
 
     async def _one(g: GuardedRequest, request: Request) -> Approval:
         try:
-            return await g.read(lambda tx: service.get(tx, request.path_params["id"], g.tenant))
+            return await g.read(lambda tx: service.get(tx, path_id(request), g.tenant))
         except ApprovalError as error:
             raise problem_of(error) from error
 

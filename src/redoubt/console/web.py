@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from redoubt.core.problem import Problem
+from redoubt.runtime.fields import FieldError, parse_id
 from redoubt.runtime.request import GuardedRequest
 
 _MAX_FIELDS = 40
@@ -59,9 +61,32 @@ def text(given: Mapping[str, Any], name: str, *, most: int = 500, default: str |
     value = given.get(name, default)
     if value == "" and default is not None:
         value = default
-    if not isinstance(value, str) or len(value) > most or (default is None and not value.strip()):
+    bad = not isinstance(value, str) or len(value) > most or not printable(value)
+    if bad or (default is None and not value.strip()):
         raise Problem(422, "invalid", f"{name.capitalize()} is missing or too long.")
     return value.strip()
+
+
+def printable(value: str) -> bool:
+    """Say whether `value` is text that a database takes: no control characters but tab and line ends."""
+    return all(char in "\t\r\n" or unicodedata.category(char) not in ("Cc", "Cs") for char in value)
+
+
+def path_id(request: Request) -> str:
+    """Return the id of the path; raises Problem 404 for what no id looks like."""
+    try:
+        return parse_id(request.path_params["id"])
+    except FieldError:
+        raise Problem(404, "not-found", "There is nothing here.") from None
+
+
+def page_after(request: Request) -> str | None:
+    """Return the id that a page continues after, if one is named; raises Problem 422 for what is none."""
+    given = request.query_params.get("before")
+    try:
+        return parse_id(given) if given else None
+    except FieldError:
+        raise Problem(422, "invalid", "The page cannot be found.") from None
 
 
 def person(g: GuardedRequest) -> str:
