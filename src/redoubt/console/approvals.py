@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -24,10 +25,11 @@ from redoubt.guard.errors import (
     SelfApproval,
 )
 from redoubt.guard.models import Approval
+from redoubt.payments.refunds import KIND as REFUND
 from redoubt.runtime.app import Redoubt
 from redoubt.runtime.request import GuardedRequest
 
-from .web import answer, done, fields, jsonable, person, text, wants_json
+from .web import answer, done, fields, jsonable, page_after, path_id, person, text, wants_json
 
 _STATUS: list[tuple[type[RedoubtError], int]] = [
     (ApprovalUnknown, 404),
@@ -118,7 +120,11 @@ def routes(guard: Redoubt) -> list[Route]:
             )
         except ApprovalError as error:
             raise problem_of(error) from error
-        return done(g, shown(approval, g), f"/console/approvals/{approval.id}")
+        response = done(g, shown(approval, g), f"/console/approvals/{approval.id}")
+        if approval.kind == REFUND and guard.services.payments is not None:
+            # After the answer: what the charge service does not take now, the worker delivers.
+            response.background = BackgroundTask(guard.services.payments.refunds.send, approval)
+        return response
 
     @permit("Approval.decide")
     async def reject(request: Request) -> Response:

@@ -75,7 +75,7 @@ def printable(value: str) -> bool:
 def path_id(request: Request) -> str:
     """Return the id of the path; raises Problem 404 for what no id looks like."""
     try:
-        return parse_id(request.path_params["id"])
+        return str(parse_id(request.path_params["id"]))
     except FieldError:
         raise Problem(404, "not-found", "There is nothing here.") from None
 
