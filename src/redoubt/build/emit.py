@@ -59,7 +59,7 @@ def emit(spec: Spec, source: bytes) -> dict[str, bytes]:
     text["requirements-dev.txt"] = development_lock()
     text["sbom.cdx.json"] = make_sbom(spec.app.name, "0", [*components(wheel), HTMX])
     text["openapi.json"] = json.dumps(openapi(spec), indent=2, ensure_ascii=False, sort_keys=False) + "\n"
-    text["policies/schema.cedarschema"] = compile_schema(model)
+    text["policies/schema.cedarschema"] = compile_schema(model) + "\n"
     text |= {f"policies/{name}": body for name, body in compile_policies(model).items()}
     text["tests/decisions.json"] = render(decision_table(model))
     return tree | {name: body.encode() for name, body in text.items()}
