@@ -15,6 +15,7 @@ from redoubt.core.egress import (
     EgressTooLarge,
     EgressUnreachable,
 )
+from redoubt.core.egress.network import GuardedBackend
 from tests.core.egress.support import (
     OK,
     PUBLIC,
@@ -63,6 +64,18 @@ async def test_a_listed_public_host_is_called_at_the_checked_address_with_its_ow
     assert heads[0].startswith(b"POST /v1/x?y=1 HTTP/1.1\r\n")
     assert f"host: {HOST}\r\n".encode() in heads[0].lower()
     assert b"accept-encoding: identity" in heads[0].lower()
+
+
+async def test_the_network_itself_refuses_what_no_list_names_and_local_sockets():
+    """Whatever a client above does with its URLs, this is the last door."""
+    connector = RecordingConnector()
+    backend = GuardedBackend(POLICY, ScriptedResolver([PUBLIC]), connector)
+    for host, port in (("evil.test", 443), (HOST, 80), ("127.0.0.1", 443), ("[::1]", 443), (PUBLIC, 443)):
+        with pytest.raises(EgressRefused):
+            await backend.connect_tcp(host, port)
+    with pytest.raises(EgressRefused):
+        await backend.connect_unix_socket("/run/docker.sock")
+    assert connector.asked == []
 
 
 @pytest.mark.parametrize(

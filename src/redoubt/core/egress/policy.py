@@ -147,9 +147,8 @@ def _host(netloc: str, host: str) -> str:
         except idna.IDNAError:
             raise _refused("host-unclear", "The host is not a valid international name.") from None
     labels = host.lower().split(".")
-    if _NUMERIC.fullmatch(
-        labels[-1]
-    ):  # WHATWG URL, "ends in a number": some resolver would read it as an address
+    # WHATWG URL, "ends in a number": some resolver would read such a name as an address.
+    if _NUMERIC.fullmatch(labels[-1]):
         try:
             return str(IPv4Address(host if plain else ""))
         except AddressValueError:

@@ -61,6 +61,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        """Deliver events while the app serves."""
         task = asyncio.create_task(dispatcher.run())
         try:
             yield
