@@ -98,6 +98,18 @@ async def test_where_keys_mean_nothing_a_lost_answer_is_looked_up_and_never_sent
     assert sum(call.startswith("POST") for call in account.control("/_look")["calls"]) == 2
 
 
+async def test_a_look_up_that_lags_behind_leads_to_the_same_key_and_one_charge(
+    service: ChargeService, account: Account
+) -> None:
+    account.fault("POST /v1/payment_intents", "after", "drop")
+    account.fault("GET /v1/payment_intents", "before", "hide")
+    await service.command(pay(), APP)
+    await settle_all(service)
+    assert sum(call.startswith("POST") for call in account.control("/_look")["calls"]) == 2
+    assert account.charged() == 5000
+    assert intent(service.core).state == "succeeded"
+
+
 async def test_after_the_key_window_nothing_is_sent_again(service: ChargeService, account: Account) -> None:
     account.set(faults=[{"match": "POST /v1/payment_intents", "when": "before", "what": "drop"}])
     account.set(faults=[{"match": "GET /v1/payment_intents", "when": "before", "what": 500}] * 3)
