@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import TimeoutError
 
 from tests.support.browser import Browsers, Person, browsers
 from tests.support.shop import RunningShop
@@ -57,8 +59,8 @@ def test_buy_refund_and_approve_as_people_do(shop: RunningShop) -> None:
         operator.page.fill('input[name="price"]', "120.00")
         operator.page.click("main form button[type=submit]")
         operator.page.wait_for_url(lambda url: not url.endswith("/products/new"))
-        operator.page.click('form[action$="/publish"] button')
-        operator.page.wait_for_load_state()
+        with operator.page.expect_navigation():
+            operator.page.click('form[action$="/publish"] button')
 
         support = enrol(made, "sam", invite(operator, base, "support"))
         finance = enrol(made, "fay", invite(operator, base, "finance"))
@@ -69,13 +71,14 @@ def test_buy_refund_and_approve_as_people_do(shop: RunningShop) -> None:
         customer.page.fill('input[name="email"]', "carl@example.org")
         customer.page.click('form[data-passkey="register"] button')
         customer.page.wait_for_url(lambda url: "/auth/register" not in url)
-        customer.page.click('form[action="/auth/logout"] button')
-        customer.page.wait_for_load_state()
+        with customer.page.expect_navigation():
+            customer.page.click('form[action="/auth/logout"] button')
         customer.goto(f"{base}/auth/login")
-        customer.page.wait_for_timeout(300)  # the page may sign in by itself from its autofill list
+        with suppress(TimeoutError):  # the page may sign in by itself, from its autofill list
+            customer.page.wait_for_url(lambda url: "/auth/login" not in url, timeout=4000)
         if "/auth/login" in customer.page.url:
             customer.page.click('form[data-passkey="login"] button')
-        customer.page.wait_for_url(lambda url: "/auth/login" not in url)
+            customer.page.wait_for_url(lambda url: "/auth/login" not in url)
 
         # Buys.
         customer.goto(f"{base}/orders/new")
@@ -128,7 +131,7 @@ def test_buy_refund_and_approve_as_people_do(shop: RunningShop) -> None:
         finance.page.wait_for_function("() => document.querySelector('h1 .tag')?.textContent === 'approved'")
 
         def refunded() -> bool:
-            objects = httpx.get(shop.ready["provider_url"] + "/_sandbox/objects").json()
+            objects = httpx.get(shop.ready["provider_url"].replace("stripe.localhost", "127.0.0.1") + "/_sandbox/objects").json()
             refunds = [one for one in objects["objects"] if one.get("object") == "refund"] if isinstance(objects, dict) else []
             return [one["amount"] for one in refunds] == [12000]
 
