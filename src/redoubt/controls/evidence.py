@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from attrs import field, frozen
+from attrs import frozen
 
 
 class Outcome(StrEnum):
@@ -22,7 +22,10 @@ class Outcome(StrEnum):
 
 @frozen
 class Exchange:
-    """One request and its answer, as they may be shown: secrets are masked, long bodies are cut."""
+    """One request and its answer, as they may be shown: secrets are masked, long bodies are cut.
+
+    `signing` names what signed it, `SCHEME REFERENCE SECONDS`, so that a replay can sign it anew.
+    """
 
     actor: str
     source: str
@@ -34,6 +37,7 @@ class Exchange:
     answer_headers: Mapping[str, str]
     answer: str
     note: str = ""
+    signing: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON form of reports."""
@@ -52,6 +56,7 @@ class Exchange:
                 "body": self.answer,
             },
             "note": self.note,
+            "signing": self.signing,
         }
 
 
@@ -70,14 +75,19 @@ class Check:
 
 @frozen
 class Evidence:
-    """One attack: its name, what decides about it, what it showed, and the exchanges that show it."""
+    """One attack: its name, what decides about it, what it showed, and the exchanges that show it.
+
+    `tell` says in machine's words how the effect shows, so that a replay can look for it: the exchange's number, its
+    status, and a text that its answer holds.
+    """
 
     attack: str
     oracle: str
     outcome: Outcome
     detail: str = ""
-    exchanges: tuple[Exchange, ...] = field(default=(), converter=tuple)
-    positives: tuple[Check, ...] = field(default=(), converter=tuple)
+    exchanges: tuple[Exchange, ...] = ()
+    positives: tuple[Check, ...] = ()
+    tell: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON form of reports."""
@@ -88,4 +98,5 @@ class Evidence:
             "detail": self.detail,
             "exchanges": [one.as_json() for one in self.exchanges],
             "positive_controls": [one.as_json() for one in self.positives],
+            "tell": dict(self.tell) if self.tell is not None else None,
         }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
-from attrs import field, frozen
+from attrs import frozen
 
 from .evidence import Evidence, Outcome
 
@@ -36,7 +36,7 @@ class Finding:
     control: str
     verdict: Verdict
     reason: str
-    evidence: tuple[Evidence, ...] = field(default=(), converter=tuple)
+    evidence: tuple[Evidence, ...] = ()
     add: str = ""
     seconds: float = 0.0
 
@@ -50,17 +50,17 @@ class Finding:
         unclear = [one for one in evidence if one.outcome is Outcome.INCONCLUSIVE]
         if broke:
             reason = "; ".join(f"{one.attack}: {one.detail or one.oracle}" for one in broke[:3])
-            return cls(control, Verdict.BROKEN, reason, evidence, seconds=seconds)
+            return cls(control, Verdict.BROKEN, reason, tuple(evidence), seconds=seconds)
         if unclear or not evidence:
             reason = "; ".join(f"{one.attack}: {one.detail}" for one in unclear[:3]) or "nothing was tried"
-            return cls(control, Verdict.NOT_SHOWN, reason, evidence, seconds=seconds)
+            return cls(control, Verdict.NOT_SHOWN, reason, tuple(evidence), seconds=seconds)
         names = ", ".join(one.attack for one in evidence)
         plural = "attacks" if len(evidence) > 1 else "attack"
         return cls(
             control,
             Verdict.PROVEN,
             f"{len(evidence)} {plural} failed: {names}",
-            evidence,
+            tuple(evidence),
             seconds=seconds,
         )
 

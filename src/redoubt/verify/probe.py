@@ -1,0 +1,153 @@
+"""What a probe is, and the attack that it makes: positive controls first, then the effect that decides."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field, frozen
+
+from redoubt.controls import Check, Evidence, Exchange, Outcome
+
+from .browser import Answer
+from .errors import LoginFailed, NoSubject, Unshown
+
+if TYPE_CHECKING:
+    from .lab import Lab
+
+READING, NORMAL, DISRUPTIVE, LAST = range(4)
+_MOST_EXCHANGES = 60
+
+
+@frozen
+class Probe:
+    """A named experiment on one control. Later phases disturb the app more, so they run later."""
+
+    control: str
+    name: str
+    run: Callable[[Lab], None]
+    phase: int
+
+
+_PROBES: list[Probe] = []
+
+
+def probe(control: str, *, phase: int = NORMAL) -> Callable[[Callable[[Lab], None]], Callable[[Lab], None]]:
+    """Register a function as a probe of `control`."""
+
+    def register(run: Callable[[Lab], None]) -> Callable[[Lab], None]:
+        _PROBES.append(Probe(control, run.__name__.strip("_").replace("_", " "), run, phase))
+        return run
+
+    return register
+
+
+def registered() -> list[Probe]:
+    """Return every probe of every area, in the order of their modules."""
+    from . import probes  # noqa: F401 - importing them registers them
+
+    return list(_PROBES)
+
+
+@define(eq=False)
+class Attack:
+    """One attack under way: what was sent so far, which positive controls held, and whether it had its effect."""
+
+    name: str
+    oracle: str
+    exchanges: list[Exchange] = field(factory=list)
+    positives: list[Check] = field(factory=list)
+    outcome: Outcome | None = None
+    details: list[str] = field(factory=list)
+    tell: Mapping[str, Any] | None = None
+
+    def positive(self, name: str, held: object, detail: str = "") -> None:
+        """State a positive control; when it does not hold, the attack shows nothing and ends here."""
+        self.positives.append(Check(name, bool(held), detail))
+        if not held:
+            raise Unshown(f"the positive control failed: {name}{f' ({detail})' if detail else ''}")
+
+    def broke(self, detail: str, answer: Answer | None = None, shows: str = "") -> None:
+        """State that the attack had its effect; `answer` and `shows` let a replay look for it."""
+        self.outcome = Outcome.BROKE
+        self.details.append(detail)
+        if answer is not None and self.tell is None:
+            at = next(
+                (
+                    n
+                    for n in range(len(self.exchanges) - 1, -1, -1)
+                    if self.exchanges[n].status == answer.status
+                ),
+                -1,
+            )
+            self.tell = {"exchange": at, "status": answer.status, "contains": shows}
+
+    def check(self, fine: object, detail: str, answer: Answer | None = None, shows: str = "") -> bool:
+        """State what must hold; when it does not, the attack had its effect. Returns whether it held."""
+        if not fine:
+            self.broke(detail, answer, shows)
+        return bool(fine)
+
+    def unclear(self, detail: str) -> None:
+        """State that a part of the attack could not be judged; the whole is then inconclusive unless it broke."""
+        if self.outcome is not Outcome.BROKE:
+            self.outcome = Outcome.INCONCLUSIVE
+        self.details.append(detail)
+
+    def evidence(self) -> Evidence:
+        """Return what this attack showed."""
+        kept, dropped = self.exchanges, 0
+        if len(kept) > _MOST_EXCHANGES:
+            dropped = len(kept) - _MOST_EXCHANGES
+            half = _MOST_EXCHANGES // 2
+            kept = kept[:half] + kept[-half:]
+        details = list(dict.fromkeys(self.details))
+        text = "; ".join(details[:6]) + (f"; and {len(details) - 6} more" if len(details) > 6 else "")
+        if dropped:
+            text += f"{' ' if text else ''}({dropped} exchanges in the middle are left out)"
+        outcome = self.outcome or Outcome.HELD
+        tell = self.tell if not dropped else None
+        return Evidence(self.name, self.oracle, outcome, text, tuple(kept), tuple(self.positives), tell)
+
+
+class Trial:
+    """The attacks of one probe's run; it receives every exchange while an attack is under way."""
+
+    def __init__(self) -> None:
+        self.attacks: list[Attack] = []
+        self.add = ""
+        self._current: Attack | None = None
+        self._lock = threading.Lock()
+
+    def record(self, exchange: Exchange) -> None:
+        """Keep an exchange with the attack under way."""
+        with self._lock:
+            if self._current is not None:
+                self._current.exchanges.append(exchange)
+
+    @contextmanager
+    def attack(self, name: str, oracle: str) -> Iterator[Attack]:
+        """Begin an attack; whatever stops it before it could be judged leaves it inconclusive."""
+        current = Attack(name, oracle)
+        self.attacks.append(current)
+        self._current = current
+        try:
+            yield current
+        except Unshown as unshown:
+            current.unclear(unshown.reason)
+            self.add = self.add or unshown.add
+        except LoginFailed as error:
+            current.unclear(str(error))
+        except NoSubject:
+            self.attacks.remove(current)
+            raise
+        except Exception as error:  # a probe that crashes shows nothing, and says so
+            current.unclear(f"the probe stumbled over {type(error).__name__}: {str(error)[:200]}")
+        finally:
+            self._current = None
+
+    def evidence(self) -> list[Evidence]:
+        """Return what every attack of this trial showed."""
+        return [one.evidence() for one in self.attacks]

@@ -1,0 +1,134 @@
+"""Webhooks across crashes: processes are killed with SIGKILL while deliveries arrive, and effects are counted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from functools import partial
+
+from ..browser import Answer
+from ..errors import Unshown
+from ..lab import Lab
+from ..probe import probe
+from .deliveries import Effects, Sender, hooks
+
+
+@probe("WHK-3", phase=2)
+def replay_after_restart(lab: Lab) -> None:
+    """Replay a delivery to a process that was killed and started again."""
+    hook = (
+        hooks(lab)[0]
+        if len(hooks(lab)) == 1
+        else next((one for one in hooks(lab) if one.effect), hooks(lab)[0])
+    )
+    sender, effects = Sender(lab, hook), Effects(lab, hook)
+    with lab.attack("replay a delivery after a restart", "its effect happens twice") as attack:
+        canary = lab.canary()
+        answer, body, headers = sender.deliver(canary)
+        attack.positive("the delivery is accepted", answer.ok, str(answer.status))
+        if effects.seen:
+            attack.positive("and has its effect", effects.happened(canary))
+        restart(lab, "app")
+        again = lab.wait(partial(_answered, sender, body, headers), 30, 0.3)
+        attack.positive("the app is back", again)
+        if effects.seen:
+            attack.check(effects.settled(canary) == 1, "after a restart the effect happened again")
+        else:
+            attack.check(
+                again.text != answer.text or not again.ok, "after a restart a replay is taken as new", again
+            )
+
+
+def _answered(sender: Sender, body: bytes, headers: dict[str, str]) -> Answer | None:
+    try:
+        answer = sender.send(body, headers)
+    except Unshown:
+        return None
+    return None if answer.status in (502, 503) else answer
+
+
+def restart(lab: Lab, name: str) -> None:
+    """Kill one of the app's processes with SIGKILL and wait until its supervisor has started it again."""
+    before = lab.process(name)
+    os.kill(before, signal.SIGKILL)
+    if not lab.wait(lambda: _other(lab, name, before), 30, 0.1):
+        raise Unshown(f"{name} was not started again")
+
+
+def _other(lab: Lab, name: str, before: int) -> bool:
+    try:
+        return lab.process(name) != before
+    except Unshown:
+        return False
+
+
+@probe("WHK-4", phase=2)
+def killed_between_acceptance_and_effect(lab: Lab) -> None:
+    """Kill the worker again and again while deliveries arrive; count every effect."""
+    watched = [hook for hook in hooks(lab) if hook.effect is not None]
+    if not watched:
+        raise Unshown(
+            "what a delivery does cannot be seen",
+            add="webhooks: [{effect: {read: GET /api/things, as: user}}]",
+        )
+    hook = watched[0]
+    sender, effects = Sender(lab, hook), Effects(lab, hook)
+    with lab.attack(
+        "kill the worker while deliveries arrive", "an accepted delivery's effect is missing or doubled"
+    ) as attack:
+        first = lab.canary()
+        attack.positive("a delivery is accepted", sender.deliver(first)[0].ok)
+        attack.positive("and has its effect", effects.happened(first))
+        lab.process("worker")
+        sent: list[str] = []
+        for round_ in range(8):
+            for _ in range(4):
+                canary = lab.canary()
+                answer, body, headers = sender.deliver(canary)
+                if answer.ok:
+                    sent.append(canary)
+                    if lab.random.random() < 0.5:
+                        sender.send(body, headers)
+            time.sleep(lab.random.random() * 0.06 * (round_ % 4))
+            restart(lab, "worker")
+        attack.positive("deliveries were accepted while it died", len(sent) >= 16, f"{len(sent)} of 32")
+        lab.wait(lambda: all(effects.count(one) for one in sent[-4:]) and effects.count(sent[0]), 30, 0.3)
+        lab.wait(lambda: all(effects.count(one) for one in sent), 20, 0.5)
+        for one in sent:
+            count = effects.count(one)
+            attack.check(count == 1, f"an accepted delivery had its effect {count} times")
+
+
+@probe("WHK-5", phase=2)
+def dedupe_windows_outlive_restarts(lab: Lab) -> None:
+    """Send duplicates inside the window, across restarts of every process that knows them."""
+    watched = [hook for hook in hooks(lab) if hook.dedupe_days is not None]
+    if not watched:
+        raise Unshown("no dedupe window is declared", add="webhooks: [{dedupe_days: 14}]")
+    for hook in watched:
+        sender, effects = Sender(lab, hook), Effects(lab, hook)
+        with lab.attack(
+            f"send a duplicate to {hook.path} across restarts", "it is taken as new, or works twice"
+        ) as attack:
+            canary = lab.canary()
+            answer, body, headers = sender.deliver(canary)
+            attack.positive("the delivery is accepted", answer.ok, str(answer.status))
+            if effects.seen:
+                attack.positive("and has its effect", effects.happened(canary))
+            for name in ("worker", "app"):
+                restart(lab, name)
+                again = lab.wait(partial(_answered, sender, body, headers), 30, 0.3)
+                attack.positive(f"the app is back after {name} died", again)
+                attack.check(
+                    not again.ok or again.text != answer.text,
+                    f"a duplicate is taken as new after {name} died",
+                    again,
+                )
+            if effects.seen:
+                attack.check(effects.settled(canary) == 1, "the effect happened again after a restart")
+            stored = lab.command("dedupe_rows", endpoint=hook.path.rsplit("/", 1)[-1])
+            attack.positive("the stored window can be read", stored.returncode == 0, stored.stderr[-200:])
+            attack.check(
+                str(hook.dedupe_days) in stored.stdout, f"the stored window is not {hook.dedupe_days} days"
+            )

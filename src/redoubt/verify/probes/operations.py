@@ -1,0 +1,1 @@
+"""Operations: placeholder module header replaced below."""

@@ -1,0 +1,1 @@
+"""Payments: placeholder module header replaced below."""

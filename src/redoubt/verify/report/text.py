@@ -1,0 +1,53 @@
+"""The text report: verdicts by area, reasons wrapped, nothing that needs a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+
+from redoubt.controls import Outcome, Verdict, catalogue
+
+from ..engine import Report
+
+MARKS = {
+    Verdict.PROVEN: "✓ proven",
+    Verdict.BROKEN: "✗ broken",
+    Verdict.NOT_APPLICABLE: "– n/a",
+    Verdict.NOT_SHOWN: "? not shown",
+}
+
+
+def as_text(report: Report) -> str:
+    """Return the verdicts by area, each broken or open one with its reason."""
+    by_id = {finding.control: finding for finding in report.findings}
+    lines = [f"Redoubt verify: {report.subject}", ""]
+    for area in catalogue().areas:
+        shown = [one for one in area.controls if one.id in by_id]
+        if not shown:
+            continue
+        lines.append(area.title)
+        for control in shown:
+            finding = by_id[control.id]
+            lines.append(f"  {MARKS[finding.verdict]:<12} {control.id:<7} {control.control}")
+            if finding.verdict is Verdict.BROKEN:
+                for one in finding.evidence:
+                    if one.outcome is Outcome.BROKE:
+                        lines += _wrapped(f"{one.attack}: {one.detail}")
+            elif finding.verdict is not Verdict.PROVEN:
+                lines += _wrapped(finding.reason)
+                if finding.add:
+                    lines += _wrapped(f"add: {finding.add}")
+        lines.append("")
+    counts = report.counts()
+    lines.append(
+        ", ".join(f"{counts[verdict]} {verdict.words}" for verdict in Verdict)
+        + f" in {report.seconds:.0f} s."
+    )
+    lines.append(
+        "Proven means: the named attacks ran and failed, and their positive controls held. It never means secure."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _wrapped(text: str) -> list[str]:
+    short = text if len(text) <= 420 else text[:420] + "…"
+    return textwrap.wrap(short, 110, initial_indent=" " * 15, subsequent_indent=" " * 15)

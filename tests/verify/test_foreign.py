@@ -1,0 +1,86 @@
+"""Verify on an app that we did not build: every labelled flaw is found, and the sound form has nothing broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from redoubt.controls import Outcome, Verdict
+from redoubt.verify import Options, Report, verify
+
+FOREIGN = Path(__file__).parents[1] / "foreign"
+FLAWS = {  # control → a text that its evidence must hold
+    "IDN-1": "takes password",
+    "IDN-9": "lacks HttpOnly, Secure",
+    "IDN-11": "60 wrong guesses",
+    "AUZ-1": "shows another's object",
+    "AUZ-6": "admin:admin logs in",
+    "AUZ-7": "GET /export",
+    "WHK-1": "another key was accepted",
+    "WHK-3": "had its effect",
+    "SUP-1": "not pinned",
+    "SUP-7": "config.yaml:2",
+    "VAL-3": "lacks HttpOnly, Secure",
+    "VAL-5": "GET /admin/users",
+    "VAL-8": "had its effect",
+    "VAL-10": "Traceback",
+}
+
+
+@pytest.fixture(scope="module")
+def flawed() -> Report:
+    return verify(Options(str(FOREIGN / "flawed"), browser=False))
+
+
+@pytest.fixture(scope="module")
+def sound() -> Report:
+    return verify(Options(str(FOREIGN / "sound"), browser=False))
+
+
+@pytest.mark.parametrize("name", ["flawed", "sound"])
+def test_ten_lines_say_enough_about_an_app(name: str) -> None:
+    lines = (FOREIGN / name / "target.yaml").read_text().splitlines()
+    assert len([line for line in lines if line.strip()]) <= 10
+
+
+@pytest.mark.parametrize("control", sorted(FLAWS))
+def test_every_flaw_is_found(flawed: Report, control: str) -> None:
+    finding = flawed.of(control)
+    assert finding.verdict is Verdict.BROKEN, finding.reason
+    told = " ".join(one.detail for one in finding.evidence if one.outcome is Outcome.BROKE)
+    assert FLAWS[control] in told
+
+
+def test_the_sound_app_has_nothing_broken(sound: Report) -> None:
+    assert [(one.control, one.reason) for one in sound.findings if one.verdict is Verdict.BROKEN] == []
+
+
+@pytest.mark.parametrize("control", sorted(set(FLAWS) - {"IDN-1", "AUZ-1", "WHK-3"}))
+def test_what_is_broken_there_is_proven_here(sound: Report, control: str) -> None:
+    finding = sound.of(control)
+    assert finding.verdict is Verdict.PROVEN, finding.reason
+    assert all(one.outcome is Outcome.HELD for one in finding.evidence)
+
+
+def test_the_objects_of_others_stay_out_of_reach_in_the_sound_app(sound: Report) -> None:
+    held = [one for one in sound.of("AUZ-1").evidence if one.attack.startswith("reach another's")]
+    assert [one.outcome for one in held] == [Outcome.HELD]
+    assert {check.name for check in held[0].positives} >= {
+        "the owner reads her own",
+        "a stranger's own works",
+        "a missing id is not found",
+        "his session is still alive",
+    }
+
+
+def test_every_control_has_exactly_one_verdict_and_a_reason(flawed: Report, sound: Report) -> None:
+    for report in (flawed, sound):
+        assert len({one.control for one in report.findings}) == len(report.findings) == 65
+        assert all(one.reason for one in report.findings)
+
+
+def test_what_was_not_shown_says_why(sound: Report) -> None:
+    whk4 = sound.of("WHK-4")
+    assert whk4.verdict is Verdict.NOT_SHOWN
+    assert "processes" in whk4.add
