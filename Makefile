@@ -32,7 +32,6 @@ check: $(STAMP) ## lint, types, floors and docstrings
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/interrogate -q src/redoubt
 
 bench: $(STAMP) ## measure ours, the peer and the limit side by side (ARGS=--quick for under a minute each)
 	@for b in bench/[a-z]*.py; do echo "== $$b"; $(BIN)/python $$b $(ARGS) || exit 1; done
@@ -46,7 +45,7 @@ format: $(STAMP) ## format the code
 lock: $(STAMP) ## resolve the dependencies anew into requirements/*.txt
 	@for f in core dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	  --custom-compile-command 'make lock' requirements/$$f.in -o requirements/$$f.txt; done
-	@cp requirements/core.txt src/redoubt/build/data/lock.txt
+	@$(BIN)/python -m redoubt.build.sync requirements
 
 wheel: $(STAMP) ## build the wheel into dist/
 	@$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation -w dist .

@@ -37,9 +37,11 @@ class Insert(Command[str, bool]):
     name = "insert"
 
     def key(self, item: str) -> str:
+        """Return the row's key."""
         return item
 
     def apply(self, tx: Tx, items: Sequence[str]) -> Sequence[bool]:
+        """Insert all rows in one statement."""
         tx.execute(sa.insert(rows), [{"key": item, "body": BODY} for item in items])
         return [True] * len(items)
 
@@ -83,7 +85,7 @@ def singly(db: Database, seconds: float, threads: int) -> tuple[int, float]:
         mine = 0
         while time.perf_counter() - start < seconds:
             key = f"s{next(keys):012d}"
-            db.write_sync(lambda tx: tx.execute(sa.insert(rows), {"key": key, "body": BODY}))
+            db.write_sync(lambda tx, key=key: tx.execute(sa.insert(rows), {"key": key, "body": BODY}))
             mine += 1
         return mine
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import TimeoutError
+from playwright.sync_api import TimeoutError as BrowserTimeout
 
 from tests.support.browser import Browsers, Person, browsers
 from tests.support.shop import RunningShop
@@ -74,7 +74,7 @@ def test_buy_refund_and_approve_as_people_do(shop: RunningShop) -> None:
         with customer.page.expect_navigation():
             customer.page.click('form[action="/auth/logout"] button')
         customer.goto(f"{base}/auth/login")
-        with suppress(TimeoutError):  # the page may sign in by itself, from its autofill list
+        with suppress(BrowserTimeout):  # the page may sign in by itself, from its autofill list
             customer.page.wait_for_url(lambda url: "/auth/login" not in url, timeout=4000)
         if "/auth/login" in customer.page.url:
             customer.page.click('form[data-passkey="login"] button')
@@ -131,8 +131,14 @@ def test_buy_refund_and_approve_as_people_do(shop: RunningShop) -> None:
         finance.page.wait_for_function("() => document.querySelector('h1 .tag')?.textContent === 'approved'")
 
         def refunded() -> bool:
-            objects = httpx.get(shop.ready["provider_url"].replace("stripe.localhost", "127.0.0.1") + "/_sandbox/objects").json()
-            refunds = [one for one in objects["objects"] if one.get("object") == "refund"] if isinstance(objects, dict) else []
+            objects = httpx.get(
+                shop.ready["provider_url"].replace("stripe.localhost", "127.0.0.1") + "/_sandbox/objects"
+            ).json()
+            refunds = (
+                [one for one in objects["objects"] if one.get("object") == "refund"]
+                if isinstance(objects, dict)
+                else []
+            )
             return [one["amount"] for one in refunds] == [12000]
 
         eventually(refunded, "the provider has exactly this refund")

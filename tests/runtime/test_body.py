@@ -12,7 +12,8 @@ from redoubt.runtime.body import ClientGone, form_field, read_body, replay
 
 def source(*chunks: bytes, gone: bool = False) -> Any:
     messages: list[dict[str, Any]] = [
-        {"type": "http.request", "body": chunk, "more_body": index < len(chunks) - 1} for index, chunk in enumerate(chunks)
+        {"type": "http.request", "body": chunk, "more_body": index < len(chunks) - 1}
+        for index, chunk in enumerate(chunks)
     ]
     if gone:
         messages[-1:] = [{"type": "http.disconnect"}]

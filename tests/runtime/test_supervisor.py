@@ -63,7 +63,9 @@ def test_stopping_ends_the_whole_group(tmp_path: Path) -> None:
         f"pathlib.Path({str(marker)!r}).write_text(str(child.pid))\n"
         "time.sleep(60)"
     )
-    supervisor.start(Service("parent", [sys.executable, "-c", code], lambda: marker.exists() and marker.read_text() != ""))
+    supervisor.start(
+        Service("parent", [sys.executable, "-c", code], lambda: marker.exists() and marker.read_text() != "")
+    )
     grandchild = int(marker.read_text())
     supervisor.stop()
     assert wait_for(lambda: not alive(grandchild))
@@ -99,7 +101,12 @@ def test_an_empty_value_takes_a_variable_away(tmp_path: Path) -> None:
     out = tmp_path / "out"
     code = f"import os, pathlib, time; pathlib.Path({str(out)!r}).write_text(str('SECRET' in os.environ)); time.sleep(60)"
     supervisor = Supervisor(tmp_path / "log", {**os.environ, "SECRET": "x"})
-    service = Service("env", [sys.executable, "-c", code], lambda: out.exists() and out.read_text() != "", environment={"SECRET": ""})
+    service = Service(
+        "env",
+        [sys.executable, "-c", code],
+        lambda: out.exists() and out.read_text() != "",
+        environment={"SECRET": ""},
+    )
     try:
         supervisor.start(service)
         assert out.read_text() == "False"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from attrs import define, field
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, sync_playwright
@@ -99,7 +99,5 @@ def browsers() -> Iterator[Browsers]:
         try:
             yield Browsers(browser)
         finally:
-            try:
+            with suppress(Error):
                 browser.close()
-            except Error:
-                pass
