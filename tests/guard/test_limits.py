@@ -17,6 +17,7 @@ from redoubt.core.clock import ManualClock
 from redoubt.core.db import Database
 from redoubt.guard.errors import LimitsUnavailable
 from redoubt.guard.limits import Limiter, Rule, Verdict, account_key, network_of
+from redoubt.guard.window import WindowStorage
 from tests.support.core import make_core
 
 RULE = Rule("login", 5, 60)
@@ -168,3 +169,11 @@ def test_no_window_holds_more_than_two_limits_and_retry_after_is_enough(
         assert sum(start <= t < start + 60 for t in times) <= 2 * amount
         window = math.floor(start / 60)
         assert sum(math.floor(t / 60) == window for t in times) <= amount
+
+
+def test_the_store_itself_weighs_the_window_before(clock: ManualClock) -> None:
+    """Two threads may pass the check together: the store's own count is what holds."""
+    store = WindowStorage(clock)
+    assert [store.acquire_sliding_window_entry("k", 10, 60) for _ in range(11)] == [True] * 10 + [False]
+    clock.advance(timedelta(seconds=90))  # half of the next window: half of the ten still count
+    assert [store.acquire_sliding_window_entry("k", 10, 60) for _ in range(6)] == [True] * 5 + [False]
