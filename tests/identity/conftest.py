@@ -1,22 +1,23 @@
-"""A database with what identity stands on, and a world over it."""
+"""A world over the database of the test."""
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
-from redoubt import audit, identity
 from redoubt.core.base import Core
-from redoubt.core.db import Database, migrate
-from redoubt.core.jobs import DOMAIN as CORE_DOMAIN
 from tests.identity.world import World
-
-
-@pytest.fixture
-def db(empty_db: Database) -> Database:
-    migrate(empty_db, [CORE_DOMAIN, audit.DOMAIN, identity.DOMAIN])
-    return empty_db
 
 
 @pytest.fixture
 def world(core: Core) -> World:
     return World(core)
+
+
+@pytest.fixture
+def one_database(sqlite_template: Path, tmp_path: Path) -> str:
+    """For modules in which no SQL is at stake: SQLite alone."""
+    shutil.copyfile(sqlite_template, tmp_path / "app.db")
+    return f"sqlite:///{tmp_path / 'app.db'}"

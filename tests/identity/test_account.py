@@ -65,10 +65,13 @@ async def test_a_step_up_takes_only_ones_own_passkey_and_own_session(world: Worl
         await ada.post("/auth/stepup/verify", {"credential": eve.passkey.answer(options)})
     ).status_code == 401
     options = (await ada.post("/auth/stepup/options")).json()
-    answer = ada.passkey.answer(options)
+    answer = ada.passkey.answer(options, count=50)  # a counter that no later login has passed
     assert (await eve.post("/auth/stepup/verify", {"credential": answer})).status_code == 401
-    await ada.login()  # the same browser, but another session than the one that asked
+    await ada.login(count=20)  # the same browser, but another session than the one that asked
     assert (await ada.post("/auth/stepup/verify", {"credential": answer})).status_code == 401
+    options = (await ada.post("/auth/stepup/options")).json()
+    answer = ada.passkey.answer(options, count=51)
+    assert (await ada.post("/auth/stepup/verify", {"credential": answer})).status_code == 200
 
 
 async def test_nobody_steps_up_without_a_session(world: World) -> None:

@@ -26,8 +26,8 @@ CSP = (
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'app.db'}"
+def database_url(one_database: str) -> str:
+    return one_database
 
 
 @pytest.fixture

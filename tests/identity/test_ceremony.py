@@ -197,7 +197,7 @@ def test_keys_that_do_not_fit_their_algorithm_are_refused(passkey: Passkey) -> N
 )
 def test_other_attestation_formats_are_refused(passkey: Passkey, fmt: str) -> None:
     credential = passkey.register(creation(b"c" * 32), fmt=fmt)
-    assert outcome(verify_registration, RP, credential, b"c" * 32) in ("attestation-format", "registration")
+    assert outcome(verify_registration, RP, credential, b"c" * 32) == "attestation-format"
 
 
 def test_an_answer_cut_anywhere_is_refused(passkey: Passkey) -> None:

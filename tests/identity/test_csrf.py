@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.identity.world import World
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'app.db'}"  # no SQL of its own is at stake
+def database_url(one_database: str) -> str:
+    return one_database
 
 
 UNSAFE = [

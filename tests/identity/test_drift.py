@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +12,8 @@ from tests.identity.world import AGENT, World
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'app.db'}"  # no SQL of its own is at stake
+def database_url(one_database: str) -> str:
+    return one_database
 
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

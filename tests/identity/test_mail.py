@@ -43,8 +43,8 @@ class Sink:
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'app.db'}"  # no SQL here: one database is enough
+def database_url(one_database: str) -> str:
+    return one_database
 
 
 @pytest.fixture

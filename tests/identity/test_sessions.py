@@ -185,3 +185,24 @@ async def test_pruning_takes_what_is_over_and_nothing_else(world: World, clock: 
     assert gone >= 4  # challenges, the mail's link, the session
     assert world.rows(sa.select(store.sessions)) == []
     assert len(world.rows(sa.select(store.users))) == 1
+
+
+async def test_a_raised_epoch_alone_ends_sessions(world: World, clock: ManualClock) -> None:
+    client = world.client()
+    await client.register("ada@example.org")
+    raised = sa.update(store.users).values(epoch=store.users.c.epoch + 1)
+    world.core.db.write_sync(lambda tx: tx.execute(raised))
+    clock.advance(timedelta(seconds=1))
+    assert not await client.signed_in()
+
+
+async def test_a_browser_cookie_that_we_did_not_make_is_replaced(world: World) -> None:
+    client = world.client()
+    await client.session()
+    ours = client.http.cookies[cookies.PRE]
+    assert (await client.http.get("/auth/session")).headers.get("set-cookie") is None
+    for planted in ("A" * 32 + "." + "0" * 32, ours.partition(".")[0], "x", ours + "0"):
+        answer = await world.client().http.get(
+            "/auth/session", headers={"cookie": f"{cookies.PRE}={planted}"}
+        )
+        assert answer.headers["set-cookie"].startswith(cookies.PRE)

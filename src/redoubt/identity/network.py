@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 
 def host_of(address: str) -> str:
@@ -15,6 +16,7 @@ def host_of(address: str) -> str:
     return str(parsed)
 
 
+@lru_cache(4096)  # asked on every request
 def network_of(address: str) -> str:
     """Return the wider network: IPv4 /24, IPv6 /48; private and loopback addresses stand for themselves.
 
