@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from redoubt.core.base import Core
@@ -10,6 +12,7 @@ from redoubt.payments.charge.commands import Command
 from redoubt.payments.charge.errors import CommandConflict, CommandInvalid, EventRefused, Held
 from redoubt.payments.charge.ledger_verify import verify
 from redoubt.payments.charge.models import Intent
+from redoubt.payments.charge.provider.port import NotSent
 from redoubt.payments.charge.service import ChargeService
 from tests.payments.support import Account, Charge, deliver_events, pay, settle_all, sign
 
@@ -64,6 +67,7 @@ async def test_a_declined_card_is_refused_for_good(service: ChargeService, accou
     assert intent(service.core).state == "refused"
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("what", ["drop", "hang", 500, 409, 429])
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_an_outage_leaves_one_charge(
@@ -248,6 +252,43 @@ async def test_a_switch_holds_money_until_it_is_set_back_by_a_newer_revision(
     assert account.charged() == 0
     await service.command(switch(False, 6), APP)
     assert (await service.command(pay(), APP))["intent"]["state"] == "succeeded"
+
+
+async def test_a_kill_stops_what_was_taken_and_not_yet_sent(service: ChargeService, account: Account) -> None:
+    account.fault("POST /v1/payment_intents", "before", 429)  # turned away: the resolver would call again
+    await service.command(pay(), APP)
+    account.fault(
+        "POST /v1/payment_intents", "before", "drop"
+    )  # unknown: the resolver would look and call again
+    await service.command(pay("pay-2"), APP)
+    body = {"capability": "all", "killed": True, "revision": 1}
+    await service.command(Command("kill", "*", "set_switch", body), APP)
+    calls = len(account.control("/_look")["calls"])
+    await settle_all(service)
+    after = account.control("/_look")["calls"][calls:]
+    assert after
+    assert not [call for call in after if call.startswith("POST")]
+    assert account.charged() == 0
+    await service.command(Command("on", "*", "set_switch", {**body, "killed": False, "revision": 2}), APP)
+    await settle_all(service)
+    assert account.charged() == 10_000
+
+
+async def test_a_stalled_caller_does_not_free_another_one_s_lease(
+    service: ChargeService, account: Account
+) -> None:
+    await service.command(pay(mode="checkout"), APP)
+    made = intent(service.core)
+    service.core.clock.advance(timedelta(hours=1))  # type: ignore[attr-defined]
+    first = service.core.db.write_sync(lambda tx: service.resolver._claim(tx, made.id))
+    assert service.core.db.write_sync(lambda tx: service.resolver._claim(tx, made.id)) is None
+    service.core.clock.advance(timedelta(hours=1))  # type: ignore[attr-defined]
+    second = service.core.db.write_sync(lambda tx: service.resolver._claim(tx, made.id))
+    assert first is not None
+    assert second is not None
+    service.core.db.write_sync(lambda tx: service.resolver._called(tx, first[0], NotSent("late")))
+    assert intent(service.core).lease_until == second[0].lease_until
+    assert intent(service.core).maybe_sent
 
 
 @pytest.mark.parametrize(

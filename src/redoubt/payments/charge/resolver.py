@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from redoubt.core.base import Core
 from redoubt.core.db import Tx
 
-from . import feed, store
+from . import feed, store, switches
 from .events import alert
 from .models import ChargeConfig, Intent, Observed
 from .provider.port import Absent, Created, Found, NotSent, Provider, Refused, Seen, Unknown
@@ -33,18 +33,16 @@ class Resolver:
         """Make the next call that `intent_id` needs, if nobody else is at it, and settle what came of it.
 
         Before a call the lease and `maybe_sent` are committed. Whoever finds `maybe_sent` looks first; it calls
-        again only with the same key, inside the provider's window, at a provider that honours keys.
+        again only with the same key, inside the provider's window, at a provider that honours keys. While a
+        switch is off, nothing is sent; looking goes on.
         """
         claimed = await self._core.db.write(lambda tx: self._claim(tx, intent_id))
         if claimed is None:
             return
-        intent, step = claimed
+        intent, step, again = claimed
         if step == "look-up":
             found = await self._provider.look_up(intent)
-            again = (
-                isinstance(found, Absent) and intent.provider_object is None and self._may_call_again(intent)
-            )
-            if not again:
+            if not (again and isinstance(found, Absent) and intent.provider_object is None):
                 await self._core.db.write(lambda tx: self._looked(tx, intent, found))
                 return
         came = await self._provider.create(intent)
@@ -81,19 +79,24 @@ class Resolver:
                 except TimeoutError:
                     continue
 
-    def _claim(self, tx: Tx, intent_id: str) -> tuple[Intent, Step] | None:
+    def _claim(self, tx: Tx, intent_id: str) -> tuple[Intent, Step, bool] | None:
         now = self._core.clock.now()
         intent = store.intent_by(tx, store.intents.c.id == intent_id, lock=True)
         if intent is None or intent.terminal or (intent.lease_until and intent.lease_until > now):
             return None
         step: Step = "look-up" if intent.maybe_sent else "create"
+        live = switches.live(tx, f"{intent.kind}s", intent.tenant)
+        if step == "create" and not live:
+            wait = now + self._config.retry_base
+            tx.execute(sa.update(store.intents).where(store.intents.c.id == intent_id).values(next_at=wait))
+            return None
         lease = now + self._config.lease
         values = {"lease_until": lease, "next_at": lease, "calls": intent.calls + 1, "maybe_sent": True}
         values["first_call_at"] = intent.first_call_at or now
         tx.execute(sa.update(store.intents).where(store.intents.c.id == intent_id).values(**values))
         after = store.intent_by(tx, store.intents.c.id == intent_id)
         assert after is not None
-        return after, step
+        return after, step, live and self._may_call_again(after)
 
     def _may_call_again(self, intent: Intent) -> bool:
         assert intent.first_call_at is not None
@@ -125,6 +128,8 @@ class Resolver:
         now = self._core.clock.now()
         after = store.intent_by(tx, store.intents.c.id == intent.id, lock=True)
         assert after is not None
+        if after.lease_until != intent.lease_until:
+            return  # this caller stalled and another took over: the rest is its business
         values: dict[str, object] = {"lease_until": None, "next_at": None, "maybe_sent": sent}
         if not sent:
             values["calls"] = 0

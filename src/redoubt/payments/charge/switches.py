@@ -13,8 +13,8 @@ from .errors import Held, Refused
 CAPABILITIES = frozenset({"payments", "refunds", "all"})
 
 
-def check(tx: Tx, capability: str, tenant: str) -> None:
-    """Raise Held when `capability` is killed for `tenant`, for every tenant (`*`) or altogether.
+def live(tx: Tx, capability: str, tenant: str) -> bool:
+    """Say whether `capability` is killed neither for `tenant`, nor for every tenant (`*`), nor altogether.
 
     Read in the transaction of the money's own effect: there is no cache that could be stale, and a store that
     cannot be read lets nothing through.
@@ -25,7 +25,12 @@ def check(tx: Tx, capability: str, tenant: str) -> None:
             table.c.killed, table.c.tenant.in_([tenant, "*"]), table.c.capability.in_([capability, "all"])
         )
     ).first()
-    if killed is not None:
+    return killed is None
+
+
+def check(tx: Tx, capability: str, tenant: str) -> None:
+    """Raise Held when `capability` is not live."""
+    if not live(tx, capability, tenant):
         raise Held("killed", f"{capability} are switched off.")
 
 
