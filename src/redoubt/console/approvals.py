@@ -29,7 +29,7 @@ from redoubt.payments.refunds import KIND as REFUND
 from redoubt.runtime.app import Redoubt
 from redoubt.runtime.request import GuardedRequest
 
-from .web import answer, done, fields, jsonable, page_after, path_id, person, text, wants_json
+from .web import answer, done, fields, jsonable, page, page_after, path_id, person, text, wants_json
 
 _STATUS: list[tuple[type[RedoubtError], int]] = [
     (ApprovalUnknown, 404),
@@ -97,7 +97,7 @@ def routes(guard: Redoubt) -> list[Route]:
         item = shown(approval, g)
         if wants_json(g):
             return JSONResponse(jsonable(item))
-        return g.render("console/approval.html", item=item, pretty=pretty, people=people)
+        return page(g, "approval.html", item=item, pretty=pretty, people=people)
 
     @permit("Approval.decide")
     async def options(request: Request) -> Response:

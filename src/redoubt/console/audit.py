@@ -30,7 +30,7 @@ from redoubt.identity.store import users
 from redoubt.runtime.app import Redoubt
 from redoubt.runtime.request import GuardedRequest
 
-from .web import answer, page_after, path_id, printable
+from .web import answer, page, page_after, path_id, printable
 
 _FIELDS = {
     "action": 100,
@@ -120,13 +120,13 @@ def routes(guard: Redoubt) -> list[Route]:
                 raise Problem(
                     422, "invalid", "The log cannot be searched so.", extra={"errors": dict(asked.errors)}
                 )
-            return g.render("console/audit.html", status=422, **_page(asked, Page((), None)), people={})
+            return page(g, "audit.html", status=422, **_page(asked, Page((), None)), people={})
         filters = await g.read(lambda tx: _by_id(tx, g.tenant, asked.filters))
-        page = await asyncio.to_thread(store.search, filters, tenant=g.tenant, before=before, limit=_PAGE)
+        found = await asyncio.to_thread(store.search, filters, tenant=g.tenant, before=before, limit=_PAGE)
         used = {name: text for name, text in asked.texts.items() if text}
         await guard.note(g, g.event("audit.search", data={**used, **({"before": before} if before else {})}))
-        people = await g.read(lambda tx: names(tx, sorted({one.actor_id for one in page.entries})))
-        return answer(g, "audit.html", _page(asked, page), people=people)
+        people = await g.read(lambda tx: names(tx, sorted({one.actor_id for one in found.entries})))
+        return answer(g, "audit.html", _page(asked, found), people=people)
 
     @permit("Audit.read")
     async def entry(request: Request) -> Response:
@@ -161,11 +161,11 @@ def _by_id(tx: Tx, tenant: str, filters: Filters) -> Filters:
     return Filters(**{**asdict(filters, recurse=False), "actor_id": found or filters.actor_id})
 
 
-def _page(asked: Asked, page: Page) -> dict[str, Any]:
+def _page(asked: Asked, found: Page) -> dict[str, Any]:
     return {
-        "items": [_shown(one) for one in page.entries],
-        "next": page.next,
-        "older": asked.link(before=page.next) if page.next else None,
+        "items": [_shown(one) for one in found.entries],
+        "next": found.next,
+        "older": asked.link(before=found.next) if found.next else None,
         "filters": dict(asked.texts),
         "errors": dict(asked.errors),
     }

@@ -10,10 +10,12 @@ from redoubt.audit import record
 from redoubt.authz import permit
 from redoubt.core.db import Tx
 from redoubt.core.problem import Problem
+from redoubt.identity.encoding import parse_email
+from redoubt.identity.errors import AddressRefused
 from redoubt.runtime.app import Redoubt
 from redoubt.runtime.request import GuardedRequest
 
-from .web import answer, done, fields, person, text, wants_json
+from .web import answer, done, fields, may, page, person, text, wants_json
 
 
 def routes(guard: Redoubt) -> list[Route]:
@@ -23,6 +25,8 @@ def routes(guard: Redoubt) -> list[Route]:
     @permit("Console.view")
     async def form(request: Request) -> Response:
         g = GuardedRequest.of(request)
+        if not may(g, "Enrolment.create"):
+            raise Problem(403, "denied", "You may not do this.")
         return answer(g, "enrolments.html", {"roles": roles}, url=None)
 
     @permit("Enrolment.create")
@@ -30,20 +34,24 @@ def routes(guard: Redoubt) -> list[Route]:
         g = GuardedRequest.of(request)
         given = fields(request)
         role = text(given, "role", most=100)
-        email = text(given, "email", most=254, default="") or None
+        email = text(given, "email", most=254, default="")
+        try:
+            address = parse_email(email) if email else None
+        except AddressRefused as error:
+            raise Problem(422, error.code, error.message, detail=error.hint) from error
         if role not in guard.plan.roles:
             raise Problem(422, "invalid", "There is no such role.")
         enrolments = guard.services.identity.enrolments
 
         def mint(tx: Tx) -> str:
-            link_id, url = enrolments.mint(tx, role, person(g), email)
+            link_id, url = enrolments.mint(tx, role, person(g), address)
             record(tx, g.core, g.event("identity.enrolment.mint", ("Enrolment", link_id), {"role": role}))
             return url
 
         url = await g.write(mint)
         if wants_json(g) or "json" in g.headers.get("content-type", ""):
             return done(g, {"url": url, "role": role}, "/console/enrolments", 201)
-        return g.render("console/enrolments.html", roles=roles, url=url)
+        return page(g, "enrolments.html", roles=roles, url=url)
 
     return [
         Route("/console/enrolments", form, methods=["GET"]),

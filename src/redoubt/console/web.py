@@ -6,17 +6,27 @@ import json
 import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
+from attrs import evolve
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from redoubt.authz.models import app_entity
 from redoubt.core.problem import Problem
 from redoubt.runtime.fields import FieldError, parse_id
 from redoubt.runtime.request import GuardedRequest
 
 _MAX_FIELDS = 40
+_TABS = (
+    ("/console", "Overview", "Console.view"),
+    ("/console/approvals", "Approvals", "Approval.read"),
+    ("/console/audit", "Audit", "Audit.read"),
+    ("/console/switches", "Switches", "Switch.read"),
+    ("/console/enrolments", "Enrolments", "Enrolment.create"),
+)
 
 
 def wants_json(g: GuardedRequest) -> bool:
@@ -28,7 +38,18 @@ def answer(g: GuardedRequest, template: str, data: Mapping[str, Any], **more: An
     """Return `data` as JSON to a program, as a page to a person."""
     if wants_json(g):
         return JSONResponse(jsonable(data))
-    return g.render(f"console/{template}", **{**data, **more})
+    return page(g, template, **{**data, **more})
+
+
+def page(g: GuardedRequest, template: str, *, status: int = 200, **context: Any) -> Response:
+    """Render a page of the console, with the tabs that its reader may open."""
+    tabs = [(href, label) for href, label, action in _TABS if may(g, action)]
+    return g.render(f"console/{template}", status=status, tabs=tabs, may=partial(may, g), **context)
+
+
+def may(g: GuardedRequest, action: str) -> bool:
+    """Say whether the reader may do `action`, if need be after a fresh passkey: for showing and hiding only."""
+    return g.guard.services.allows(evolve(g.authz, step_up=True), action, app_entity(g.tenant), {})
 
 
 def done(g: GuardedRequest, data: Mapping[str, Any], back: str, status: int = 200) -> Response:
@@ -61,9 +82,10 @@ def text(given: Mapping[str, Any], name: str, *, most: int = 500, default: str |
     value = given.get(name, default)
     if value == "" and default is not None:
         value = default
-    bad = not isinstance(value, str) or len(value) > most or not printable(value)
-    if bad or (default is None and not value.strip()):
+    if not isinstance(value, str) or len(value) > most or not printable(value):
         raise Problem(422, "invalid", f"{name.capitalize()} is missing or too long.")
+    if default is None and not value.strip():
+        raise Problem(422, "invalid", f"{name.capitalize()} is missing.")
     return value.strip()
 
 
