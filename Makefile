@@ -43,7 +43,7 @@ format: $(STAMP) ## format the code
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
 lock: $(STAMP) ## resolve the dependencies anew into requirements/*.txt
-	@for f in core dev; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+	@for f in core dev localstripe; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	  --custom-compile-command 'make lock' requirements/$$f.in -o requirements/$$f.txt; done
 	@$(BIN)/python -m redoubt.build.sync requirements
 

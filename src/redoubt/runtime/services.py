@@ -11,13 +11,14 @@ from attrs import frozen
 from starlette.routing import Route
 
 from redoubt import identity as identity_domain
-from redoubt.audit import treestore
+from redoubt.audit import RECORD, Actor, Event, treestore
 from redoubt.audit.sequencer import Sequencer
 from redoubt.audit.store import entries
 from redoubt.authz import AuthzRequest, Caller, Enforcer, Entity, PolicyHead, Roles
 from redoubt.authz.changes import policy_change_kind
 from redoubt.core.base import Core
 from redoubt.core.db import Tx
+from redoubt.core.egress import Decision as EgressDecision
 from redoubt.core.egress import Egress, EgressPolicy
 from redoubt.core.jobs import Jobs
 from redoubt.core.problem import Problem
@@ -77,7 +78,7 @@ class Services:
             identity.passkeys.watcher = charging
             incoming = (*incoming, charging.endpoint())
         approvals = Approvals(core, kinds, PasskeyVerifier(identity))
-        egress = Egress(EgressPolicy.from_settings(core.settings))
+        egress = Egress(EgressPolicy.from_settings(core.settings), observer=EgressRecorder(core))
         return cls(
             core=core,
             plan=plan,
@@ -191,6 +192,24 @@ class Services:
                 await asyncio.wait_for(stop.wait(), _PRUNE_EVERY)
             except TimeoutError:
                 continue
+
+
+@frozen(eq=False)
+class EgressRecorder:
+    """Records every decision about an outgoing call (core's EgressObserver): what cannot be recorded is not called."""
+
+    core: Core
+
+    async def decided(self, decision: EgressDecision) -> None:
+        """Record where something of ours wanted to call, and whether it was let."""
+        event = Event(
+            action="egress.decide",
+            outcome="success" if decision.allowed else "denied",
+            actor=Actor(kind="service", id=decision.purpose),
+            target=("Host", decision.target),
+            data={"method": decision.method, "reason": decision.reason},
+        )
+        await self.core.db.group.submit(RECORD(self.core), event)
 
 
 @frozen
