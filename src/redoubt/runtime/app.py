@@ -49,6 +49,8 @@ log = logging.getLogger("redoubt.runtime")
 
 _WORDS = {"public": Permission("public"), "self": Permission("self")}
 _WEBHOOKS = "/webhooks/"
+_JOINING = ("/auth/login", "/auth/register", "/auth/magic", "/enrol")
+_NEVER_KILLED = ("/console", "/auth/", "/static/", "/healthz", "/account", "/enrol/")
 
 
 @frozen
@@ -212,15 +214,18 @@ class Redoubt:
         return self.services.limiter.hit(rule, key)
 
     def check_switches(self, request: GuardedRequest) -> None:
-        """Raise the Problem of a killed app, or of killed writes; the console and login stay open to end a kill."""
-        exempt = request.path.startswith(
-            ("/console", "/auth/", "/static/", "/healthz", "/account", "/enrol/")
-        )
-        if exempt:
+        """Raise the Problem of a killed app, of killed writes or of killed logins.
+
+        Step-up, sign-out and the console stay open: they are how a kill is looked at and ended.
+        """
+        services, unsafe = self.services, request.method in UNSAFE
+        if unsafe and request.path.startswith(_JOINING):
+            services.demand_switch("login", request.tenant)
+        if request.path.startswith(_NEVER_KILLED):
             return
-        self.services.demand_switch("all", request.tenant)
-        if request.method in UNSAFE and not self.is_webhook(request.path):
-            self.services.demand_switch("writes", request.tenant)
+        services.demand_switch("all", request.tenant)
+        if unsafe and not self.is_webhook(request.path):
+            services.demand_switch("writes", request.tenant)
 
     async def authenticate(self, request: GuardedRequest) -> None:
         """Find the session behind the cookie, and how far this request strays from it."""
