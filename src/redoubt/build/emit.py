@@ -21,6 +21,7 @@ from .lock import app_lock, components, development_lock
 from .openapi import openapi
 from .spec.model import Spec
 from .spec.names import plural
+from .target import target_file
 from .view import (
     custom_functions,
     entity_view,
@@ -59,6 +60,7 @@ def emit(spec: Spec, source: bytes) -> dict[str, bytes]:
     text["requirements-dev.txt"] = development_lock()
     text["sbom.cdx.json"] = make_sbom(spec.app.name, "0", [*components(wheel), HTMX])
     text["openapi.json"] = json.dumps(openapi(spec), indent=2, ensure_ascii=False, sort_keys=False) + "\n"
+    text["target.yaml"] = target_file(spec)
     text["policies/schema.cedarschema"] = compile_schema(model) + "\n"
     text |= {f"policies/{name}": body for name, body in compile_policies(model).items()}
     text["tests/decisions.json"] = render(decision_table(model))
@@ -132,7 +134,6 @@ def _texts(spec: Spec, model: AccessModel, wheel: Wheel) -> dict[str, str]:
 
 _AROUND = {
     "redoubt.toml": "redoubt.toml",
-    "target.yaml": "target.yaml",
     "README.md": "README.md",
     "Dockerfile": "Dockerfile",
     ".dockerignore": "dockerignore",
