@@ -308,3 +308,19 @@ async def test_mirror_rows_and_commands_are_held_by_the_database(shop: Shop) -> 
     ):
         with pytest.raises(DatabaseError):
             shop.core.db.write_sync(lambda tx, sql=sql: tx.execute(sa.text(sql)))
+
+
+async def test_an_older_report_changes_nothing(shop: Shop) -> None:
+    payment = await shop.pay()
+    old = {
+        "kind": "payment",
+        "tenant": "main",
+        "op": payment.id,
+        "state": "pending",
+        "refunded": 0,
+        "human": True,
+    }
+    await shop.core.db.write(lambda tx: shop.payments.mirror.apply(tx, old))
+    after = shop.get(payment)
+    assert (after.state, after.human) == ("succeeded", False)
+    assert shop.hook.told == [("o1", "succeeded")]

@@ -100,7 +100,7 @@ def check(
 ) -> Approver:
     """Return the approver whose enrolled passkey signed exactly `payload`; raises Refused otherwise."""
     credential = assertion.get("id")
-    approver = _find(tx, credential, lock=True) if isinstance(credential, str) else None
+    approver = _find(tx, credential, share=True) if isinstance(credential, str) else None
     if approver is None or approver.tenant != tenant or approver.person != person:
         raise Refused("approver-unknown", "the approver's passkey is not enrolled with the charge service.")
     if approver.revoked_at is not None:
@@ -142,7 +142,8 @@ def _verify(config: ChargeConfig, approver: Approver, payload: bytes, assertion:
         raise Refused("assertion-invalid", "the assertion is malformed.") from error
 
 
-def _find(tx: Tx, credential: str, *, lock: bool = False) -> Approver | None:
+def _find(tx: Tx, credential: str, *, share: bool = False) -> Approver | None:
+    """Read an approver; with `share` no revocation can pass until this transaction ends, other approvals can."""
     query = sa.select(store.approvers).where(store.approvers.c.credential == credential)
-    row = tx.execute(query.with_for_update() if lock else query).mappings().one_or_none()
+    row = tx.execute(query.with_for_update(read=True) if share else query).mappings().one_or_none()
     return None if row is None else Approver(**row)
