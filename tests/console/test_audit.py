@@ -15,7 +15,6 @@ from redoubt.audit.sequencer import SIGNING
 from redoubt.audit.store import entries
 from tests.console.world import World, place
 
-
 one_database = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
@@ -34,7 +33,7 @@ async def found(world: World, person: object, query: str) -> list[str]:
 async def test_every_filter_narrows_the_search(world: World) -> None:
     operator = await world.person("operator")
     early = write(world, "thing.made", target=("Thing", "a/b"), request_id="r-1")
-    world.clock.advance(timedelta(minutes=20))
+    await world.pass_time(timedelta(minutes=20))
     since = world.clock.now()
     late = write(world, "thing.made", outcome="denied", actor=Actor("user", operator.id))
     longer = write(world, "thing.made.again")

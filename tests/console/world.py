@@ -61,6 +61,12 @@ class World:
         self.guard.bind(self.app, plan, extra=[console.routes])
         self._people = 0
 
+    async def pass_time(self, by: timedelta) -> None:
+        """Let time pass, and what follows switches and policies notice: both fail closed on old knowledge."""
+        self.clock.advance(by)
+        await self.guard.services.switches.refresh()
+        await self.guard.services.head.refresh()
+
     def browser(self) -> Person:
         self._people += 1
         return Person(self, f"203.0.113.{self._people}")
@@ -144,7 +150,7 @@ class Person:
         assert answer.status_code == 201, answer.text
         self.id, self.email = answer.json()["user"]["id"], email
         await self.session()
-        self.world.clock.advance(timedelta(minutes=10))  # a fresh enrolment counts as a fresh passkey
+        await self.world.pass_time(timedelta(minutes=10))  # a fresh enrolment counts as a fresh passkey
         await self.session()
 
     async def step_up(self) -> None:

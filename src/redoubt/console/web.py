@@ -65,7 +65,7 @@ def fields(request: Request) -> dict[str, Any]:
     kind = g.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         if kind == "application/json":
-            found = json.loads(g.body or b"{}")
+            found = json.loads(g.body.decode() or "{}")
             if isinstance(found, dict):
                 return found
         elif kind in ("application/x-www-form-urlencoded", ""):

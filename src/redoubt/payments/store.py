@@ -110,6 +110,26 @@ def payments_of(tx: Tx, tenant: str, order_id: str) -> list[Payment]:
     return [Payment(**row) for row in tx.execute(query).mappings()]
 
 
+def newest(
+    tx: Tx,
+    tenant: str,
+    *,
+    order_id: str | None = None,
+    customer_id: str | None = None,
+    before: str | None = None,
+    limit: int = 50,
+) -> list[Payment]:
+    """Return a tenant's payments, newest first, those of one order or customer where one is named."""
+    query = sa.select(payments).where(payments.c.tenant == tenant)
+    for column, value in ((payments.c.order_id, order_id), (payments.c.customer_id, customer_id)):
+        if value is not None:
+            query = query.where(column == value)
+    if before is not None:
+        query = query.where(payments.c.id < before)
+    query = query.order_by(payments.c.id.desc()).limit(limit)
+    return [Payment(**row) for row in tx.execute(query).mappings()]
+
+
 def refund(tx: Tx, *where: sa.ColumnElement[bool], lock: bool = False) -> Refund | None:
     """Return the one refund that `where` names."""
     query = sa.select(refunds).where(*where)

@@ -1,36 +1,24 @@
-"""Binds payments to the app: the charge service's client, the provider's webhook, refunds and approver passkeys."""
+"""Binds payments to the app: the charge service's client, the provider's webhook and approver passkeys."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from typing import Any
 
 from attrs import frozen
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
-from redoubt.authz import Entity, Roles, permit, user_uid
+from redoubt.authz import Roles
 from redoubt.core.base import Core
 from redoubt.core.db import Tx
 from redoubt.core.jobs import Backoff, Job, Jobs, enqueue
-from redoubt.core.problem import Problem
 from redoubt.core.secrets import SecretRef
-from redoubt.guard import Approvals, Kinds, SwitchBoard
-from redoubt.guard.errors import ApprovalError, Killed
+from redoubt.guard import Kinds, SwitchBoard
 from redoubt.payments import ChargeClient, Payment, Payments
-from redoubt.payments import store as payment_store
-from redoubt.payments.errors import PaymentError
 from redoubt.webhooks.models import Delivery, EndpointConfig
 
-from .crud import json_body
 from .foureyes import holders_of
 from .plan import PaymentsPlan
-from .request import GuardedRequest
 
 EVENT_JOB = "payments.provider-event"
-_MAX_ID = 64
 
 
 @frozen(eq=False)
@@ -116,84 +104,6 @@ class Charging:
     async def close(self) -> None:
         """Close the connections to the charge service."""
         await self.client.aclose()
-
-
-def routes(charging: Charging, approvals: Approvals) -> Sequence[Route]:
-    """Return the routes of payments: read one, ask for a refund of one."""
-    payments = charging.payments
-
-    async def load(request: Request) -> Entity | None:
-        g = GuardedRequest.of(request)
-        wanted = str(request.path_params["id"])
-        if len(wanted) > _MAX_ID:
-            return None
-        payment = await g.read(lambda tx: payment_store.payment(tx, g.tenant, wanted))
-        if payment is None:
-            return None
-        g.resource = payment
-        return Entity(
-            "Payment", payment.id, {"tenant": payment.tenant, "owner": user_uid(payment.customer_id)}
-        )
-
-    async def asked(request: Request) -> dict[str, Any]:
-        amount = _body(request)["amount"]
-        return {"amount": amount}
-
-    @permit("Payment.read", resource=load)
-    async def read(request: Request) -> Response:
-        payment: Payment = GuardedRequest.of(request).resource
-        return JSONResponse(payment.public())
-
-    @permit("Payment.refund", resource=load, context=asked)
-    async def refund(request: Request) -> Response:
-        g, body = GuardedRequest.of(request), _body(request)
-        payment: Payment = g.resource
-
-        def ask(tx: Tx) -> str:
-            return payments.refunds.request(
-                tx,
-                approvals,
-                payment.id,
-                amount=body["amount"],
-                currency=body["currency"],
-                reason=body["reason"],
-                requester=g.user_id or "",
-                tenant=g.tenant,
-                request_id=g.request_id,
-            ).id
-
-        try:
-            approval_id = await g.write(ask)
-        except Killed as error:
-            raise Problem(
-                503, "switched-off", "Refunds are switched off for now.", headers={"Retry-After": "60"}
-            ) from error
-        except (PaymentError, ApprovalError) as error:
-            raise Problem(
-                422, error.code, "This refund cannot be asked for.", detail=error.message
-            ) from error
-        return JSONResponse({"approval_id": approval_id, "url": f"/console/approvals/{approval_id}"}, 202)
-
-    return [
-        Route("/api/payments/{id}", read, methods=["GET"]),
-        Route("/api/payments/{id}/refunds", refund, methods=["POST"]),
-    ]
-
-
-def _body(request: Request) -> dict[str, Any]:
-    """Return the checked body of a refund request; raises Problem 422."""
-    body = json_body(request)
-    problem = Problem(
-        422, "invalid", "A refund has an amount in minor units, a currency and a reason, nothing else."
-    )
-    if not isinstance(body, dict) or set(body) != {"amount", "currency", "reason"}:
-        raise problem
-    amount = body["amount"]
-    if isinstance(amount, bool) or not isinstance(amount, int) or not 0 < amount < 10**12:
-        raise problem
-    if not isinstance(body["currency"], str) or not isinstance(body["reason"], str):
-        raise problem
-    return body
 
 
 def _b64(value: bytes) -> str:

@@ -31,9 +31,9 @@ from redoubt.webhooks import routes as webhook_routes
 from redoubt.webhooks.service import Webhooks
 
 from .charging import Charging
-from .charging import routes as charging_routes
 from .foureyes import OPERATOR, PasskeyVerifier, holders_of
 from .pages import STATIC
+from .payment_routes import routes as payment_routes
 from .plan import AppPlan
 from .statics import folder_route, library_route
 
@@ -118,7 +118,7 @@ class Services:
             static.append(folder_route("/static/app", self.plan.static))
         found = [*static, *identity_domain.routes(self.identity)]
         if self.charging is not None:
-            found += charging_routes(self.charging, self.approvals)
+            found += payment_routes(self.charging, self.approvals)
         if self.webhooks.declared:
             found += webhook_routes(self.webhooks, SwitchFace(self.switches))
         return found
