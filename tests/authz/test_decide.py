@@ -9,7 +9,7 @@ import pytest
 
 from redoubt.authz.decide import Decider, DenyAll, candidates
 from redoubt.authz.errors import CorruptPolicies, PolicyRejected
-from redoubt.authz.models import AuthzRequest, Caller, Entity, action_uid, user_uid
+from redoubt.authz.models import AuthzRequest, Caller, Entity, action_uid, user_uid, values_digest
 from redoubt.authz.policyset import PolicySource, from_body, parse, parse_folder
 
 from .model import SHOP, policies, source
@@ -174,3 +174,18 @@ def test_a_folder_needs_one_schema(tmp_path: Any) -> None:
         (tmp_path / name).write_text(text)
     assert parse_folder(tmp_path).version == policies().version
     assert len(SHOP.actions) == len({action.name for action in SHOP.actions})
+
+
+def test_the_digest_of_a_decision_is_that_of_the_values_that_it_records() -> None:
+    for text in ('"\\', "ä\u2028\x00", "🦀", "</script>"):
+        question = ask(
+            Caller(user_id=text, roles=frozenset({"customer"})), "Order.read", order(state=text), n=-1
+        )
+        decision = Decider(policies(), check_request=False).decide(question)
+        assert decision.digest == values_digest(decision.values) == values_digest(question.values())
+
+
+def test_text_that_has_no_utf8_form_denies() -> None:
+    decision = Decider(policies()).decide(ask(OWNER, "Order.read", order(state="\ud800")))
+    assert not decision.allowed
+    assert "no Cedar form" in decision.errors[0]

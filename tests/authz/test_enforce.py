@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -128,9 +129,9 @@ def build() -> FastAPI:
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
+def database_url(sqlite_template: Path, tmp_path: Path) -> str:
     """One database is enough here: what both must hold is tested with the versions."""
-    return f"sqlite:///{tmp_path / 'app.db'}"
+    return f"sqlite:///{shutil.copyfile(sqlite_template, tmp_path / 'app.db')}"
 
 
 @pytest.fixture

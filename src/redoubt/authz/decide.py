@@ -6,16 +6,15 @@ cannot match is never given to the engine, and cannot err there either.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import cedarpy
 
-from .models import AuthzRequest, Decision, EntityUid, values_digest
+from .models import AuthzRequest, Decision, EntityUid, Written, values_digest
 from .policyset import PolicySet, engine_of
 
-_MAX_SLICES = 4096
+_MAX_SLICES, _MAX_ANSWERS = 4096, 8192
 _MAX_ENTITIES_BYTES = 1024 * 1024
 
 
@@ -27,6 +26,7 @@ class Decider:
         self.policies = policies
         self._schema = policies.schema if check_request else None
         self._slices: dict[tuple[EntityUid, str], Any] = {}
+        self._answers: dict[str, tuple[bool, tuple[str, ...]]] = {}
 
     @property
     def version(self) -> str:
@@ -34,27 +34,39 @@ class Decider:
         return self.policies.version
 
     def decide(self, request: AuthzRequest) -> Decision:
-        """Return the decision; allowed only when the engine says so, with at least one determining policy."""
+        """Return the decision; allowed only when the engine says so, with at least one determining policy.
+
+        The same question under the same policies has the same answer: what was answered without an error is kept,
+        under the digest of all that the engine may read.
+        """
         try:
             values = request.values()
-            digest = values_digest(values)
-            documents = json.dumps(values["entities"])
+            written = Written.of(values)
         except Exception as error:
             return self._denied(f"the request has no Cedar form: {_describe(error)}")
-        if len(documents) > _MAX_ENTITIES_BYTES:
+        if len(written.entities) > _MAX_ENTITIES_BYTES:
             return self._denied("the entities of the request are too large")
+        known = self._answers.get(written.digest)
+        if known is not None:
+            return Decision(*known, (), self.version, values, written.digest)
         try:
-            answer = self._ask(request, values, documents)
+            answer = self._ask(request, values, written)
             reasons = tuple(sorted(answer.diagnostics.reasons))
             errors = tuple(str(error) for error in answer.diagnostics.errors)
         except Exception as error:
-            return self._denied(_describe(error), values, digest)
+            return self._denied(_describe(error), values, written.digest)
         allowed = answer.decision is cedarpy.Decision.Allow and bool(reasons)
-        return Decision(allowed, reasons, errors, self.version, values, digest)
+        if not errors:
+            if len(self._answers) >= _MAX_ANSWERS:
+                self._answers.clear()
+            self._answers[written.digest] = (allowed, reasons)
+        return Decision(allowed, reasons, errors, self.version, values, written.digest)
 
-    def _ask(self, request: AuthzRequest, values: Mapping[str, Any], documents: str) -> Any:
-        question = {key: values[key] for key in ("principal", "action", "resource", "context")}
-        entities = cedarpy.Entities.from_json_str(documents, schema=self._schema)
+    def _ask(self, request: AuthzRequest, values: Mapping[str, Any], written: Written) -> Any:
+        question = {key: values[key] for key in ("principal", "action", "resource")} | {
+            "context": written.context
+        }
+        entities = cedarpy.Entities.from_json_str(written.entities, schema=self._schema)
         return cedarpy.is_authorized(question, self._slice(request), entities, schema=self._schema)
 
     def _slice(self, request: AuthzRequest) -> Any:

@@ -3,7 +3,9 @@ resource and context)."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from json.encoder import encode_basestring as _quote
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -243,6 +245,36 @@ class AuthzRequest:
             "context": value_to_json(self.context),
             "entities": [entity.to_json() for entity in self.entities],
         }
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+@frozen
+class Written:
+    """The values of a request in canonical JSON: what the engine reads, and the digest of all of it."""
+
+    context: str
+    entities: str
+    digest: str
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Written:
+        """Write what `AuthzRequest.values` returned, each part once.
+
+        The digest is that of `values_digest`: `value_to_json` let no float and no other key than text through.
+        """
+        context, entities = _ENCODER.encode(values["context"]), _ENCODER.encode(values["entities"])
+        principal, action, resource = (_uid_text(values[key]) for key in ("principal", "action", "resource"))
+        whole = (
+            f'{{"action":{action},"context":{context},"entities":{entities},"principal":{principal},'
+            f'"resource":{resource}}}'
+        )
+        return cls(context, entities, sha256_hex(whole.encode()))
+
+
+def _uid_text(uid: Mapping[str, str]) -> str:
+    return f'{{"id":{_quote(uid["id"])},"type":{_quote(uid["type"])}}}'
 
 
 def values_digest(values: Mapping[str, Any]) -> str:
