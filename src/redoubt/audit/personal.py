@@ -27,7 +27,7 @@ _SAFE = re.compile(rf"(?:[A-Za-z_]{{1,32}}[:/])?{_UUID}|[0-9a-f]{{64}}")
 _WORD = re.compile(
     r"(?!.*(?:_live_|_test_|_secret_|wh(?:sec|sk)_))[A-Za-z][A-Za-z_-]{0,23}(?:\.[A-Za-z_-]{1,23}){0,2}[0-9]{0,4}"
 )
-_WORD_MAX = 40
+_WORD_MAX, _PLAIN_MAX = 40, 4096
 _IPV4_IN_TEXT = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
 _KINDS = {
     "address": "ip", "client_address": "ip", "client_ip": "ip", "ip": "ip", "ip_address": "ip", "network": "ip",
@@ -62,6 +62,9 @@ class Committer:
 
     def value(self, value: Any, key: str = "", depth: int = 0) -> Any:
         """Return `value` bounded, without floats, secrets or personal data."""
+        if isinstance(value, str):
+            kind = _KINDS.get(key.lower()) if value else None
+            return self.commit(kind, value) if kind and not _SAFE.fullmatch(value) else self.text(value)
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, Mapping):
@@ -79,20 +82,21 @@ class Committer:
             return self.core.redactor.value(value)
         if isinstance(value, bytes | bytearray | memoryview):
             return f"<bytes:{len(value)}>"
-        text = str(value)
-        kind = _KINDS.get(key.lower()) if text else None
-        return self.commit(kind, text) if kind and not _SAFE.fullmatch(text) else self.text(text)
+        return self.value(str(value), key, depth)
 
     def text(self, text: str) -> str:
         """Return `text` bounded and redacted; a whole e-mail or network address becomes a commitment."""
-        if _SAFE.fullmatch(text) or (len(text) <= _WORD_MAX and _WORD.fullmatch(text)):
+        if text in _plain or _SAFE.fullmatch(text):
             return text
+        if len(text) <= _WORD_MAX and _WORD.fullmatch(text):
+            return _remember(text)
         if len(text) <= 320 and "@" in text and _EMAIL.fullmatch(text):
             return self.commit("email", text)
         if _is_address(text):
             return self.commit("ip", text)
         shown: str = self.core.redactor.text(text[:MAX_STRING])
-        return _IPV4_IN_TEXT.sub("<ip>", shown)
+        shown = _IPV4_IN_TEXT.sub("<ip>", shown)
+        return _remember(text) if shown == text and len(text) <= _WORD_MAX else shown
 
     def commit(self, kind: str, value: str) -> str:
         """Return the commitment to `value` and keep its disclosure."""
@@ -104,22 +108,26 @@ class Committer:
         return commitment
 
     def _member(self, key: str, item: Any, depth: int) -> Any:
-        if (
-            isinstance(item, Mapping | list | tuple | set | frozenset)
-            or item is None
-            or isinstance(item, bool)
+        if _is_secret(key) and not (
+            item is None or isinstance(item, bool | Mapping | list | tuple | set | frozenset)
         ):
-            return self.value(item, key, depth + 1)
-        if _KINDS.get(key.lower()):
-            return self.value(item, key, depth + 1)
-        if _is_secret(key):
             return self.core.redactor.token("secret", item if isinstance(item, str) else repr(item))
         return self.value(item, key, depth + 1)
 
 
 @lru_cache(4096)
 def _is_secret(key: str) -> bool:
-    return SECRET_KEY.search(key) is not None
+    return key.lower() not in _KINDS and SECRET_KEY.search(key) is not None
+
+
+_plain: set[str] = set()  # short texts that no detector changed, and that none will: the patterns are fixed
+
+
+def _remember(text: str) -> str:
+    if len(_plain) >= _PLAIN_MAX:
+        _plain.clear()
+    _plain.add(text)
+    return text
 
 
 def commitment_of(kind: str, value: str, salt: bytes) -> str:
