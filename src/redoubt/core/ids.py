@@ -6,10 +6,11 @@ import base64
 import os
 import random
 import threading
-import uuid
 from typing import Protocol
 
 from .clock import Clock
+
+_POOL = 1024
 
 
 class Ids(Protocol):
@@ -39,22 +40,30 @@ class SystemIds:
         self._clock = clock
         self._lock = threading.Lock()
         self._last = (0, 0)
+        self._pool, self._pool_of = b"", 0
 
     def uuid7(self) -> str:
         """Return a UUIDv7, strictly increasing within this process (RFC 9562, section 6.2, method 1)."""
         with self._lock:
             millis = int(self._clock.now().timestamp() * 1000)
             last_millis, counter = self._last
+            drawn = self._draw(10)
             if millis > last_millis:
-                counter = int.from_bytes(os.urandom(2), "big") & 0x7FF
+                counter = int.from_bytes(drawn[8:], "big") & 0x7FF
             else:
                 millis, counter = last_millis, counter + 1
                 if counter > 0xFFF:
                     millis, counter = millis + 1, 0
             self._last = (millis, counter)
-        tail = int.from_bytes(os.urandom(8), "big") & ((1 << 62) - 1)
-        value = (millis & ((1 << 48) - 1)) << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62 | tail
-        return str(uuid.UUID(int=value))
+        tail = int.from_bytes(drawn[:8], "big") & ((1 << 62) - 1)
+        return _uuid_text((millis & ((1 << 48) - 1)) << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62 | tail)
+
+    def _draw(self, n: int) -> bytes:
+        """Return random bytes for identifiers, which are no secrets: one call to the system serves many."""
+        if len(self._pool) < n or self._pool_of != os.getpid():  # a forked child draws its own
+            self._pool, self._pool_of = os.urandom(_POOL), os.getpid()
+        drawn, self._pool = self._pool[:n], self._pool[n:]
+        return drawn
 
     def token(self, nbytes: int = 32) -> str:
         """Return `nbytes` of randomness as URL-safe base64 without padding."""
@@ -85,7 +94,7 @@ class SeededIds(SystemIds):
         self._last = (millis, counter)
         tail = self._rng.getrandbits(62)
         value = (millis & ((1 << 48) - 1)) << 80 | 0x7 << 76 | (counter & 0xFFF) << 64 | 0b10 << 62 | tail
-        return str(uuid.UUID(int=value))
+        return _uuid_text(value)
 
     def token(self, nbytes: int = 32) -> str:
         """Return a repeatable token."""
@@ -98,3 +107,8 @@ class SeededIds(SystemIds):
     def jitter(self) -> float:
         """Return a repeatable number in [0, 1)."""
         return self._rng.random()
+
+
+def _uuid_text(value: int) -> str:
+    digits = f"{value:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
