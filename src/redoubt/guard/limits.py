@@ -55,6 +55,7 @@ class Limiter:
     def __init__(self, core: Core) -> None:
         """Open the store of the settings; raises LimitsUnavailable for one that this install cannot use."""
         self._overrides = core.settings.limits.rules
+        self._items: dict[Rule, RateLimitItemPerSecond] = {}  # rules are declared, so there are few
         self._mac = core.keys.mac("limits")
         self._local = SlidingWindowCounterRateLimiter(WindowStorage(core.clock))
         url = core.settings.limits_store().reveal()
@@ -87,7 +88,9 @@ class Limiter:
         self, limiter: SlidingWindowCounterRateLimiter, hits: Sequence[tuple[Rule, str]], *, degraded: bool
     ) -> Verdict:
         wanted = [self._item(rule, key) for rule, key in hits]
-        for item, name in wanted:
+        for item, name in (
+            wanted if len(wanted) > 1 else ()
+        ):  # one hit alone spends nothing when it is refused
             if not limiter.test(item, name):
                 return Verdict(False, _wait(limiter, item, name), 0, degraded)
         remaining = 1 << 31
@@ -98,12 +101,12 @@ class Limiter:
         return Verdict(True, 0, remaining, degraded)
 
     def _item(self, rule: Rule, key: str) -> tuple[RateLimitItemPerSecond, str]:
-        override = self._overrides.get(rule.name)
-        amount, seconds = (
-            (override.amount, override.per_seconds) if override else (rule.amount, rule.per_seconds)
-        )
-        name = self._mac.hexdigest(f"{rule.name}\0{key}")[:40]
-        return RateLimitItemPerSecond(amount, seconds, namespace="redoubt"), name
+        item = self._items.get(rule)
+        if item is None:
+            limit = self._overrides.get(rule.name, rule)
+            item = RateLimitItemPerSecond(limit.amount, limit.per_seconds, namespace="redoubt")
+            self._items[rule] = item
+        return item, self._mac.hexdigest(f"{rule.name}\0{key}")[:40]
 
 
 def network_of(address: str) -> str:
