@@ -6,6 +6,7 @@ import ipaddress
 from functools import lru_cache
 
 
+@lru_cache(4096)
 def host_of(address: str) -> str:
     """Return the address as one subscriber holds it: IPv4 whole, IPv6 by its /64; `unknown` for anything else."""
     parsed = _parse(address)
