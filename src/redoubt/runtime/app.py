@@ -50,7 +50,7 @@ log = logging.getLogger("redoubt.runtime")
 _WORDS = {"public": Permission("public"), "self": Permission("self")}
 _WEBHOOKS = "/webhooks/"
 _JOINING = ("/auth/login", "/auth/register", "/auth/magic", "/enrol")
-_NEVER_KILLED = ("/console", "/auth/", "/static/", "/healthz", "/account", "/enrol/")
+_NEVER_KILLED = ("/console", "/auth", "/static", "/healthz", "/account", "/enrol")
 
 
 @frozen
@@ -219,9 +219,9 @@ class Redoubt:
         Step-up, sign-out and the console stay open: they are how a kill is looked at and ended.
         """
         services, unsafe = self.services, request.method in UNSAFE
-        if unsafe and request.path.startswith(_JOINING):
+        if unsafe and _below(request.path, _JOINING):
             services.demand_switch("login", request.tenant)
-        if request.path.startswith(_NEVER_KILLED):
+        if _below(request.path, _NEVER_KILLED):
             return
         services.demand_switch("all", request.tenant)
         if unsafe and not self.is_webhook(request.path):
@@ -352,6 +352,11 @@ class Redoubt:
     @staticmethod
     async def _health(_request: Request) -> Response:
         return JSONResponse({"status": "ok"})
+
+
+def _below(path: str, roots: Sequence[str]) -> bool:
+    """Say whether `path` is one of `roots` or under it; `/accounts` is not under `/account`."""
+    return any(path == root or path.startswith(f"{root}/") for root in roots)
 
 
 def _declare(route: Route) -> None:

@@ -284,7 +284,7 @@ def json_body(request: Request) -> Any:
     if g.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         raise Problem(415, "media-type", "Send application/json.")
     try:
-        return json.loads(g.body, object_pairs_hook=_once, parse_constant=_no_constant)
+        return json.loads(g.body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise Problem(400, "json", "The body is not JSON that can be read.") from error
 

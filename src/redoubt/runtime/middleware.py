@@ -1,6 +1,6 @@
 """The middleware that every request passes before anything of the app sees it.
 
-In order: only known hosts → request id → size caps → no card numbers → switches → limits → session, device and
+In order: only known hosts → limits → size caps → no card numbers → switches → session, device and
 risk → no forgery. What it refuses it answers itself; everything else reaches the app with a `GuardedRequest` in
 `scope["redoubt"]`. Unexpected exceptions become one sentence to the client and one entry in the log.
 """
@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
@@ -20,11 +19,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from redoubt.audit import Event
 from redoubt.core.db import StorageUnavailable
 from redoubt.core.errors import RedoubtError
-from redoubt.core.pan import contains_pan
 from redoubt.core.problem import Problem, internal_error
 from redoubt.guard.limits import Rule
+from redoubt.identity.network import host_of
 
 from .body import ClientGone, form_field, read_body, replay
+from .cards import card_in
 from .request import GuardedRequest
 
 if TYPE_CHECKING:
@@ -36,9 +36,8 @@ UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _METHODS = UNSAFE | {"GET", "HEAD", "OPTIONS"}
 _MAX_HEADER_BYTES = 32 * 1024
 _MAX_PATH = 4096
-_LONG_DIGITS = re.compile(rb"\d(?:[ -]?\d){12}")
-_ONCE = ("host", "content-length", "content-type", "origin", "authorization", "x-csrf-token")
-_EVERYONE = Rule("http-address", 1200, 60)
+_ONCE = (b"host", b"content-length", b"content-type", b"origin", b"authorization", b"x-csrf-token")
+EVERYONE = Rule("http-address", 1200, 60)
 
 
 class GuardMiddleware:
@@ -112,6 +111,14 @@ class GuardMiddleware:
         """Let the request through (None) or return the answer that refuses it."""
         guard = self._guard
         self._check_shape(scope, headers)
+        verdict = guard.limit(EVERYONE, host_of(request.client_address))
+        if not verdict.allowed:
+            raise Problem(
+                429,
+                "too-many-requests",
+                "Too many requests; wait and try again.",
+                headers={"Retry-After": str(verdict.retry_after)},
+            )
         limit = guard.body_limit(request.path)
         if (
             request.method in UNSAFE
@@ -121,14 +128,6 @@ class GuardMiddleware:
             request.body = await read_body(receive, headers.get("content-length"), limit)
         await self._refuse_cards(scope, headers, request)
         guard.check_switches(request)
-        verdict = guard.limit(_EVERYONE, request.client_address)
-        if not verdict.allowed:
-            raise Problem(
-                429,
-                "too-many-requests",
-                "Too many requests; wait and try again.",
-                headers={"Retry-After": str(verdict.retry_after)},
-            )
         await guard.authenticate(request)
         if request.method in UNSAFE and request.subject is not None and not guard.is_webhook(request.path):
             token = form_field(headers, request.body, "csrf_token")
@@ -143,7 +142,8 @@ class GuardMiddleware:
             raise Problem(431, "headers-too-large", "The request's headers are too large.")
         if len(scope["path"]) + len(scope.get("query_string", b"")) > _MAX_PATH:
             raise Problem(414, "path-too-long", "The address is too long.")
-        if any(len(headers.getlist(name)) > 1 for name in _ONCE):
+        names = [name for name, _ in scope["headers"]]
+        if any(names.count(name) > 1 for name in _ONCE):
             raise Problem(400, "bad-request", "The request cannot be understood.")
         if "content-encoding" in headers and headers["content-encoding"].lower() != "identity":
             raise Problem(415, "encoding", "Compressed request bodies are not accepted.")
@@ -152,32 +152,21 @@ class GuardMiddleware:
 
     async def _refuse_cards(self, scope: Scope, headers: Headers, request: GuardedRequest) -> None:
         """Card numbers never enter: not parsed, not stored, not logged; only a keyed digest remains."""
-        query = unquote_to_bytes(scope.get("query_string", b"").replace(b"+", b" "))
-        path = unquote_to_bytes(scope.get("raw_path") or scope["path"].encode())
-        head = b"\n".join(value for name, value in scope["headers"] if name != b"cookie")
-        cookie = headers.get("cookie", "").encode("latin-1", "replace")
-        for part in (path, query, head, cookie, request.body, self._decoded_form(headers, request.body)):
-            if part and _LONG_DIGITS.search(part) and contains_pan(part):
-                digest = self._guard.core.keys.mac("refused-card").hexdigest(hashlib.sha256(part).digest())
-                await self._guard.note(
-                    request,
-                    Event(
-                        action="payment.card_refused",
-                        outcome="denied",
-                        actor=request.actor,
-                        data={"digest": digest},
-                    ),
-                )
-                request.path = "/"  # the address itself may hold the number
-                raise Problem(
-                    422, "card-number", "Card numbers are not accepted here; pay on the provider's own page."
-                )
-
-    @staticmethod
-    def _decoded_form(headers: Headers, body: bytes) -> bytes:
-        if "urlencoded" in headers.get("content-type", "").lower():
-            return unquote_to_bytes(body.replace(b"+", b" "))
-        return b""
+        part = card_in(scope, headers, request.body)
+        if part is None:
+            return
+        whole = part if isinstance(part, bytes) else part.encode("utf-8", "replace")
+        digest = self._guard.core.keys.mac("refused-card").hexdigest(hashlib.sha256(whole).digest())
+        await self._guard.note(
+            request,
+            Event(
+                action="payment.card_refused", outcome="denied", actor=request.actor, data={"digest": digest}
+            ),
+        )
+        request.path = "/"  # the address itself may hold the number
+        raise Problem(
+            422, "card-number", "Card numbers are not accepted here; pay on the provider's own page."
+        )
 
     def _answer(self, error: Exception, request: GuardedRequest) -> Response:
         return self._guard.error_response(request, as_problem(error, request.request_id))
