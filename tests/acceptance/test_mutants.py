@@ -1,0 +1,53 @@
+"""Remove a guard, and verify says broken: a verdict of proven is worth as much as this."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.mutants import ALL, PROVEN, Mutant, quick
+from tests.mutants.harness import Bench
+
+pytestmark = pytest.mark.xdist_group("acceptance")
+
+
+@pytest.fixture(scope="module")
+def bench(built_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(built_shop, tmp_path_factory.mktemp("mutants"))
+
+
+def named(mutants: list[Mutant]) -> list[object]:
+    return [pytest.param(one, id=one.id) for one in mutants]
+
+
+def test_every_proven_control_has_a_mutant() -> None:
+    assert {one.control for one in ALL} == set(PROVEN)
+    assert len({one.id for one in ALL}) == len(ALL)
+
+
+@pytest.mark.parametrize("mutant", named(list(ALL)))
+def test_a_mutant_changes_what_it_says(bench: Bench, mutant: Mutant) -> None:
+    bench.fits(mutant)
+
+
+@pytest.mark.parametrize("mutant", named(quick()))
+def test_verify_sees_that_a_guard_is_gone(bench: Bench, mutant: Mutant) -> None:
+    result = bench.run(mutant)
+    assert result.state == "killed", result.reason
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_without_a_mutant_every_control_is_proven(bench: Bench) -> None:
+    findings = bench.clean(PROVEN)
+    assert {
+        control: findings[control]["reason"] for control in PROVEN if findings[control]["verdict"] != "proven"
+    } == {}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("mutant", named([one for one in ALL if not one.quick]))
+def test_verify_sees_that_any_guard_is_gone(bench: Bench, mutant: Mutant) -> None:
+    result = bench.run(mutant)
+    assert result.state == "killed", result.reason

@@ -1,0 +1,100 @@
+"""Mutants of authorization: wider policies, unread context, versions that are not recorded, routes without a guard."""
+
+from __future__ import annotations
+
+from .model import Mutant, app, library
+
+_OWN_ORDER = """@id("Order.read:customer+own")
+permit (
+  principal in Role::"customer",
+  action == Action::"Order.read",
+  resource is Order
+)
+when {
+  principal.tenant == resource.tenant"""
+_ENFORCE = "authz/enforce.py"
+_SIGN_IN = "identity/flows/signin.py"
+
+MUTANTS = (
+    Mutant(
+        "AUZ-1",
+        "customers-read-all-orders",
+        [
+            app(
+                "policies/order.cedar",
+                f"{_OWN_ORDER} &&\n  resource has owner &&\n  resource.owner == principal\n}};",
+                f"{_OWN_ORDER}\n}};",
+            )
+        ],
+        quick=True,
+    ),
+    Mutant(
+        "AUZ-1",
+        "everybody-has-stepped-up",
+        [library(_ENFORCE, '"step_up": caller.step_up if step_up is None else step_up,', '"step_up": True,')],
+    ),
+    Mutant(
+        "AUZ-1",
+        "a-denial-is-only-noted",
+        [library(_ENFORCE, '        raise Problem(403, "denied", "You may not do this.")\n\n    async def _decide(',
+                 "        request.scope[RESOURCE] = resource\n        return decision\n\n    async def _decide(")],
+    ),
+    Mutant(
+        "AUZ-3",
+        "decisions-forget-their-version",
+        [library(_ENFORCE, '"version": decision.version,', '"version": "",')],
+    ),
+    Mutant(
+        "AUZ-3",
+        "decisions-forget-what-they-read",
+        [library(_ENFORCE, '"values": dict(decision.values),', '"values": {},')],
+    ),
+    Mutant(
+        "AUZ-6",
+        "bodies-set-any-field",
+        [library("runtime/entities.py", "if not kind.server_set and not (row is not None and kind.immutable)", "if True")],
+        quick=True,
+    ),
+    Mutant(
+        "AUZ-6",
+        "a-header-for-debugging",
+        [
+            library(
+                _ENFORCE,
+                '        if permission.kind == "public":\n            return Decision(True)\n',
+                '        if permission.kind == "public" or request.headers.get("x-debug"):\n            return Decision(True)\n',
+            )
+        ],
+    ),
+    Mutant(
+        "AUZ-6",
+        "sign-up-takes-a-role",
+        [
+            library(
+                "identity/routes.py",
+                'await call.identity.register_options(call.browser, call.body.get("email"))',
+                'await call.identity.register_options(call.browser, call.body.get("email"), call.body.get("roles"))',
+            ),
+            library(_SIGN_IN, "self, browser: Browser, email: object) -> dict[str, Any]:",
+                    "self, browser: Browser, email: object, roles: Any = None) -> dict[str, Any]:"),
+            library(_SIGN_IN, 'data = {"email": address, "handle": handle.hex()}',
+                    'data = {"email": address, "handle": handle.hex(), "role": roles[-1] if roles else None}'),
+            library(_SIGN_IN, "self.users.create(tx, email, handle, role, SELF_SIGN_UP)",
+                    'self.users.create(tx, email, handle, challenge.data["role"] or role, SELF_SIGN_UP)'),
+        ],
+    ),
+    Mutant(
+        "AUZ-7",
+        "a-route-was-made-public",
+        [
+            app("app/orders.py", "from redoubt.authz import permit\n", "from redoubt.authz import permit, public\n"),
+            app("app/orders.py", '@api.get("")\n@permit("Order.list", resource=rows.collection)\n', '@api.get("")\n@public()\n'),
+        ],
+        quick=True,
+    ),
+    Mutant(
+        "AUZ-7",
+        "nobody-is-let-through",
+        [library(_ENFORCE, "        if decision.allowed:\n", "        if decision.allowed or caller.anonymous:\n")],
+    ),
+)  # fmt: skip

@@ -1,0 +1,47 @@
+"""Mutants of operations: effects without an audit event, a verifier that sees nothing, switches that do nothing."""
+
+from __future__ import annotations
+
+from .model import Mutant, library
+
+MUTANTS = (
+    Mutant(
+        "OPS-1",
+        "logins-leave-no-event",
+        [library("identity/journal.py", "        record(tx, self._core, event)\n", "        del event\n")],
+    ),
+    Mutant(
+        "OPS-1",
+        "decisions-leave-no-event",
+        [
+            library(
+                "authz/enforce.py",
+                "        await self._core.db.group.submit(\n"
+                "            self._record, decision_event(caller, action, target, decision, step_up_would_allow)\n"
+                "        )\n",
+                "        return\n",
+            )
+        ],
+        quick=True,
+    ),
+    Mutant(
+        "OPS-1",
+        "the-verifier-is-blind",
+        [library("audit/verify.py", "        if len(self.findings) < MAX_FINDINGS:\n", "        if False:\n")],
+    ),
+    Mutant(
+        "OPS-7",
+        "killed-capabilities-live-on",
+        [library("guard/board.py", "                raise Killed(capability, tenant)\n", "                return\n")],
+    ),
+    Mutant(
+        "OPS-7",
+        "other-processes-never-hear-of-it",
+        [
+            library("guard/board.py", "            await asyncio.sleep(self._interval)\n",
+                    "            await asyncio.sleep(3600)\n"),
+            library("guard/board.py", "            self._killed = self._killed | {(tenant, capability)}\n",
+                    "            return\n"),
+        ],
+    ),
+)  # fmt: skip
