@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from attrs import field, frozen
+
+from redoubt import __version__
 
 from .changes import Changes, changes, describe, drift, missing_handlers
 from .emit import emit
@@ -31,7 +32,7 @@ def make(spec_file: Path) -> Made:
     source = read_spec(spec_file)
     spec = parse_spec(source, str(spec_file))
     pristine = emit(spec, source)
-    return Made(with_records(pristine, installed_version("redoubt")), pristine, custom_functions(spec))
+    return Made(with_records(pristine, __version__), pristine, custom_functions(spec))
 
 
 def build(spec_file: Path, out: Path) -> Changes:

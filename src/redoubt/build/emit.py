@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2 import filters as jinja_filters
 from markupsafe import escape
 
+from redoubt import __version__
 from redoubt.authz.rules import AccessModel, compile_policies, compile_schema
 from redoubt.authz.snapshot import decision_table, render
 from redoubt.supply import Component, make_sbom
@@ -74,7 +74,7 @@ def _texts(spec: Spec, model: AccessModel, wheel: Wheel) -> dict[str, str]:
     common: dict[str, Any] = {
         "spec": spec,
         "entities": views,
-        "version": installed_version("redoubt"),
+        "version": __version__,
         "wheel": wheel.file,
         "secrets": secret_references(spec),
         "payment_webhook": payment_webhook(spec),

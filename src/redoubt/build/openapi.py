@@ -218,7 +218,11 @@ def _payments() -> dict[str, Any]:
     refund = _operation(
         "Ask for a refund; another person approves it", "Payment.refund", {"202": "Waits"}, waiting, asked
     )
+    listed = {"type": "object", "properties": {"items": {"type": "array", "items": {"type": "object"}}}}
     return {
+        "/api/payments": {
+            "get": _operation("List those that the caller may read", None, {"200": "Them"}, listed)
+        },
         "/api/payments/{id}": {
             **one,
             "get": _operation("Read a payment", "Payment.read", {"200": "It"}, {"type": "object"}),

@@ -1,4 +1,8 @@
-"""The installed redoubt package as a wheel, the same bytes for the same files (PEP 427, entries stored, times fixed)."""
+"""The installed redoubt package as a wheel, the same bytes for the same files (PEP 427, entries stored, times fixed).
+
+Its version carries the local label `vendored` (PEP 440): a public index takes no such version, so no package of the same
+name there can be installed in its place.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from attrs import field, frozen
 
 PACKAGE = Path(__file__).parent.parent
 _TIME = (1980, 1, 1, 0, 0, 0)
+_LABEL = "+vendored"
 _LEFT_OUT = {"__pycache__", ".DS_Store"}
 
 
@@ -31,9 +36,10 @@ class Wheel:
 def redoubt_wheel() -> Wheel:
     """Return a wheel of the redoubt that runs now, whether it was installed or is used from a checkout."""
     found = distribution("redoubt")
-    info = f"redoubt-{found.version}.dist-info"
+    version = found.version.removesuffix(_LABEL) + _LABEL
+    info = f"redoubt-{version}.dist-info"
     files = {f"redoubt/{path.relative_to(PACKAGE).as_posix()}": path.read_bytes() for path in package_files()}
-    files[f"{info}/METADATA"] = _metadata(found.read_text("METADATA") or "")
+    files[f"{info}/METADATA"] = _metadata(found.read_text("METADATA") or "", version)
     files[f"{info}/WHEEL"] = (
         b"Wheel-Version: 1.0\nGenerator: redoubt build\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     )
@@ -42,9 +48,7 @@ def redoubt_wheel() -> Wheel:
     files[f"{info}/entry_points.txt"] = f"[console_scripts]\n{lines}".encode()
     files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD")
     data = _pack(files)
-    return Wheel(
-        f"redoubt-{found.version}-py3-none-any.whl", found.version, hashlib.sha256(data).hexdigest(), data
-    )
+    return Wheel(f"redoubt-{version}-py3-none-any.whl", version, hashlib.sha256(data).hexdigest(), data)
 
 
 def package_files() -> list[Path]:
@@ -56,11 +60,11 @@ def package_files() -> list[Path]:
     )
 
 
-def _metadata(text: str) -> bytes:
-    """Return the metadata without the long description: that is a page, and nothing installs by it."""
-    head = text.replace("\r\n", "\n").split("\n\n", 1)[0]
+def _metadata(text: str, version: str) -> bytes:
+    """Return the metadata of `version` without the long description: that is a page, and nothing installs by it."""
+    head = text.replace("\r\n", "\n").split("\n\n", 1)[0].rstrip("\n")
     lines = [
-        line
+        f"Version: {version}" if line.startswith("Version:") else line
         for line in head.split("\n")
         if not line.startswith(("Description-Content-Type:", "License-File:"))
     ]
