@@ -152,6 +152,15 @@ async def test_answer_and_events_meet_in_one_posting_in_any_order(
     assert service.core.db.read_sync(lambda tx: ledger.head(tx, "main")).seq == 1
 
 
+async def test_what_an_event_ended_is_not_due_any_more(service: ChargeService, account: Account) -> None:
+    await service.command(pay(mode="checkout"), APP)
+    account.control("/_pay", session=intent(service.core).provider_object)
+    await deliver_events(service, account)
+    assert intent(service.core).state == "succeeded"
+    service.core.clock.advance(timedelta(days=1))  # type: ignore[attr-defined]
+    assert await service.resolver.run_due() == 0  # nothing spins on it, and nothing queues behind it
+
+
 async def test_a_hosted_page_is_paid_by_event_or_by_look_up(service: ChargeService, account: Account) -> None:
     for number, by_event in ((1, True), (2, False)):
         answer = await service.command(pay(f"pay-{number}", mode="checkout"), APP)

@@ -182,7 +182,9 @@ def _addresses_for(settings: Settings, environment: Mapping[str, str], options: 
         chosen["REDOUBT_CHARGE__PROVIDER_URL"] = f"http://{provider}"
         private += [charge, provider]
     chosen["REDOUBT_EGRESS__PRIVATE"] = ",".join(private)
-    return {name: value for name, value in chosen.items() if name not in environment}
+    # Hosts that the environment gives stand beside ours; everything else it gives wins over what is chosen here.
+    given = environment.keys() - {"REDOUBT_EGRESS__PRIVATE"}
+    return {name: value for name, value in chosen.items() if name not in given}
 
 
 def free_port() -> int:

@@ -11,7 +11,7 @@ from redoubt.core.db import Tx
 
 from . import feed, ledger, store
 from .events import alert, note
-from .models import RANK, Intent, Observed
+from .models import RANK, TERMINAL, Intent, Observed
 
 
 def settle(tx: Tx, core: Core, intent_id: str, seen: Observed) -> Intent:
@@ -34,6 +34,10 @@ def settle(tx: Tx, core: Core, intent_id: str, seen: Observed) -> Intent:
     rises = "state" in values
     if rises and values["state"] == "succeeded" and intent.kind == "payment":
         values["captured"] = intent.amount
+    if rises and values["state"] in TERMINAL:
+        values["next_at"] = (
+            None  # nothing is left to ask: a pending payment's next look would stay due for ever
+        )
     _write(tx, core, intent, values)
     if rises and parent is not None and values["state"] in ("succeeded", "refused", "expired"):
         _settle_reserve(tx, core, intent, parent, succeeded=values["state"] == "succeeded")
