@@ -125,7 +125,8 @@ def routes(guard: Redoubt) -> list[Route]:
         found = await asyncio.to_thread(store.search, filters, tenant=g.tenant, before=before, limit=_PAGE)
         used = {name: text for name, text in asked.texts.items() if text}
         await guard.note(g, g.event("audit.search", data={**used, **({"before": before} if before else {})}))
-        people = await g.read(lambda tx: names(tx, sorted({one.actor_id for one in found.entries})))
+        ids = {one.actor_id for one in found.entries} | {one.target_id or "" for one in found.entries}
+        people = await g.read(lambda tx: names(tx, sorted(ids)))
         return answer(g, "audit.html", _page(asked, found), people=people)
 
     @permit("Audit.read")
@@ -141,7 +142,7 @@ def routes(guard: Redoubt) -> list[Route]:
             proven = await asyncio.to_thread(store.prove, wanted, tenant=g.tenant)
         except ProofInvalid:
             proven = None
-        people = await g.read(lambda tx: names(tx, [found.actor_id]))
+        people = await g.read(lambda tx: names(tx, [found.actor_id, found.target_id or ""]))
         pretty = json.dumps(json.loads(found.body), indent=2, sort_keys=True, ensure_ascii=False)
         data = {"item": _shown(found), "body": found.body, "proof": _proof(proven)}
         return answer(g, "entry.html", data, pretty=pretty, people=people)
