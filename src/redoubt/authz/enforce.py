@@ -16,7 +16,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from redoubt.audit import RECORD, Actor, Event
+from redoubt.audit import Actor, Event
+from redoubt.audit.noise import Noise
 from redoubt.core.base import Core
 from redoubt.core.problem import Problem, problem_response
 
@@ -39,10 +40,10 @@ Refuse = Callable[[HTTPConnection, Problem, "str | None"], Response]
 class Enforcer:
     """Asks the running policies for a request, audits the answer, and raises the Problem that refuses it."""
 
-    def __init__(self, core: Core, head: PolicyHead) -> None:
-        self._core = core
+    def __init__(self, core: Core, head: PolicyHead, noise: Noise | None = None) -> None:
+        """Decide by `head`; what `noise` admits of nobody's requests is audited one by one, the rest is counted."""
         self._head = head
-        self._record = RECORD(core)
+        self._noise = noise or Noise(core)
 
     async def enforce(self, permission: Permission, caller: Caller, request: Any) -> Decision:
         """Return the decision that allows; raises Problem 401, 403 or 404 otherwise.
@@ -151,9 +152,7 @@ class Enforcer:
         decision: Decision,
         step_up_would_allow: bool = False,
     ) -> None:
-        await self._core.db.group.submit(
-            self._record, decision_event(caller, action, target, decision, step_up_would_allow)
-        )
+        await self._noise.record(decision_event(caller, action, target, decision, step_up_would_allow))
 
 
 def decision_event(

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from redoubt.audit import RECORD, Event
+from redoubt.audit import Event
 from redoubt.authz import Decision, Entity, Permission
 from redoubt.authz.enforce import guard_routes
 from redoubt.authz.permits import ATTRIBUTE, check_routes
@@ -77,7 +77,6 @@ class Redoubt:
         self._pages: Renderer | None = None
         self._app: Starlette | None = None
         self._loops: list[asyncio.Task[None]] = []
-        self._record = RECORD(core)
 
     @classmethod
     def from_dir(cls, directory: Path, environment: Mapping[str, str] | None = None) -> Redoubt:
@@ -256,8 +255,8 @@ class Redoubt:
         )
 
     async def note(self, request: GuardedRequest, event: Event) -> None:
-        """Record an event that has no other effect."""
-        await self.core.db.group.submit(self._record, event)
+        """Record an event that has no other effect; nobody's are counted where they come in masses."""
+        await self.services.noise.record(event)
 
     def finish_cookies(self, request: GuardedRequest, headers: MutableHeaders) -> None:
         """Set the browser cookie where a page needed one that the browser did not have."""

@@ -16,6 +16,8 @@ import uvicorn
 from aiosmtpd.controller import Controller
 from jinja2 import Environment
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -98,7 +100,12 @@ def create_app(store: Store) -> Starlette:
     async def health(_request: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    return Starlette(routes=[Route("/", page), Route("/messages", messages), Route("/healthz", health)])
+    # Other names are refused: a page anywhere could point one of its own at this address, and read every link.
+    hosts = ["mail.localhost", "localhost", "127.0.0.1"]
+    return Starlette(
+        routes=[Route("/", page), Route("/messages", messages), Route("/healthz", health)],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)],
+    )
 
 
 def _style_hash() -> str:

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from redoubt import identity as identity_domain
 from redoubt.audit import RECORD, Actor, Event, treestore
+from redoubt.audit.noise import Noise
 from redoubt.audit.sequencer import Sequencer
 from redoubt.audit.store import entries
 from redoubt.authz import AuthzRequest, Caller, Enforcer, Entity, PolicyHead, Roles
@@ -47,6 +48,7 @@ class Services:
 
     core: Core
     plan: AppPlan
+    noise: Noise
     limiter: Limiter
     head: PolicyHead
     enforcer: Enforcer
@@ -61,7 +63,7 @@ class Services:
     @classmethod
     def build(cls, core: Core, plan: AppPlan, process: str) -> Services:
         """Build them over `core` for what `plan` declares; `process` names this one to the charge service."""
-        limiter, switches = Limiter(core), SwitchBoard(core)
+        limiter, switches, noise = Limiter(core), SwitchBoard(core), Noise(core)
         head = PolicyHead(core)
         roles = Roles(core, plan.roles)
         config = IdentityConfig.from_settings(core.settings, title=plan.title, sign_up=plan.sign_up)
@@ -82,9 +84,10 @@ class Services:
         return cls(
             core=core,
             plan=plan,
+            noise=noise,
             limiter=limiter,
             head=head,
-            enforcer=Enforcer(core, head),
+            enforcer=Enforcer(core, head, noise),
             roles=roles,
             identity=identity,
             webhooks=Webhooks(core, incoming, plan.targets, sender=egress, switches=SwitchFace(switches)),
@@ -101,12 +104,13 @@ class Services:
         await self.webhooks.start()
 
     def loops(self) -> Sequence[Coroutine[Any, Any, None]]:
-        """Return what runs in every process: the follower of policies; the switches follow by themselves."""
-        return [self.head.run()]
+        """Return what runs in every process: what follows policies and counts noise; switches follow by themselves."""
+        return [self.head.run(), self.noise.run(asyncio.Event())]
 
     async def stop(self) -> None:
-        """Stop following and close outgoing connections."""
+        """Stop following, record what was counted, and close outgoing connections."""
         await self.switches.stop()
+        await self.noise.flush(everything=True)
         if self.charging is not None:
             await self.charging.close()
         await self.egress.aclose()
