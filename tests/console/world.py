@@ -48,7 +48,8 @@ def access() -> AccessModel:
 class World:
     """The app, and any number of people with browsers."""
 
-    def __init__(self, core: Core, clock: ManualClock) -> None:
+    def __init__(self, core: Core, clock: ManualClock, **declared: Any) -> None:
+        """Build the app over `core`; `declared` goes into its plan."""
         self.core, self.clock = core, clock
         self.origin = core.settings.app.base_url
         model = access()
@@ -57,7 +58,7 @@ class World:
         self.app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
         self.guard = Redoubt(core)
         payments = PaymentsPlan(currencies=("EUR",), entity="Order")
-        plan = AppPlan(title="Shop", roles=frozenset(ROLES), payments=payments)
+        plan = AppPlan(title="Shop", roles=frozenset(ROLES), payments=payments, **declared)
         self.guard.bind(self.app, plan, extra=[console.routes])
         self._people = 0
 

@@ -135,11 +135,26 @@ class IdentityConfig:
 
     @classmethod
     def from_settings(
-        cls, settings: Settings, *, title: str = "", sign_up: str | None = "customer"
+        cls,
+        settings: Settings,
+        *,
+        title: str = "",
+        sign_up: str | None = "customer",
+        magic_links: bool = True,
+        passkey_roles: frozenset[str] = frozenset(),
     ) -> IdentityConfig:
-        """Return the configuration of the app that `settings` describe: rpId and origin come from its base URL."""
+        """Return the configuration of the app that `settings` describe: rpId and origin come from its base URL.
+
+        Operators are among `passkey_roles` whatever the app declares.
+        """
         parts = urlsplit(settings.app.base_url)
         origin = f"{parts.scheme}://{parts.netloc}"
         rp_id = settings.app.rp_id or parts.hostname or ""
         rp = RelyingParty(id=rp_id, name=title or settings.app.name, origins=(origin,))
-        return cls(rp=rp, base_url=settings.app.base_url, sign_up=sign_up)
+        return cls(
+            rp=rp,
+            base_url=settings.app.base_url,
+            sign_up=sign_up,
+            magic_links=magic_links,
+            passkey_roles=passkey_roles | {"operator"},
+        )

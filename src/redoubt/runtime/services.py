@@ -66,7 +66,13 @@ class Services:
         limiter, switches, noise = Limiter(core), SwitchBoard(core), Noise(core)
         head = PolicyHead(core)
         roles = Roles(core, plan.roles)
-        config = IdentityConfig.from_settings(core.settings, title=plan.title, sign_up=plan.sign_up)
+        config = IdentityConfig.from_settings(
+            core.settings,
+            title=plan.title,
+            sign_up=plan.sign_up,
+            magic_links=plan.magic_links,
+            passkey_roles=plan.passkey_roles,
+        )
         identity = IdentityService(
             core, config, assigner=roles, roles=roles, mailer=SmtpMailer(core), limiter=limiter
         )
