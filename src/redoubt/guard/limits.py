@@ -57,7 +57,8 @@ class Limiter:
         self._overrides = core.settings.limits.rules
         self._items: dict[Rule, RateLimitItemPerSecond] = {}  # rules are declared, so there are few
         self._mac = core.keys.mac("limits")
-        self._local = SlidingWindowCounterRateLimiter(WindowStorage(core.clock))
+        self._windows = WindowStorage(core.clock)
+        self._local = SlidingWindowCounterRateLimiter(self._windows)
         url = core.settings.limits_store().reveal()
         self._shared = None if url.startswith("memory:") else SlidingWindowCounterRateLimiter(_connect(url))
 
@@ -67,7 +68,11 @@ class Limiter:
         A hit beyond the limit is not counted. When the shared store cannot be reached, this process counts alone:
         the limit then holds per process instead of not at all.
         """
-        return self.hit_all([(rule, key)])
+        if self._shared is not None:
+            return self.hit_all([(rule, key)])
+        item, name = self._item(rule, key)  # asked on every request: one look at the window does
+        left = self._windows.take(item.key_for(name), item.amount, item.get_expiry())
+        return Verdict(False, _wait(self._local, item, name), 0) if left is None else Verdict(True, 0, left)
 
     def hit_all(self, hits: Sequence[tuple[Rule, str]]) -> Verdict:
         """Count one hit under several rules; the strictest verdict counts, and a refused hit spends nothing."""
@@ -88,9 +93,7 @@ class Limiter:
         self, limiter: SlidingWindowCounterRateLimiter, hits: Sequence[tuple[Rule, str]], *, degraded: bool
     ) -> Verdict:
         wanted = [self._item(rule, key) for rule, key in hits]
-        for item, name in (
-            wanted if len(wanted) > 1 else ()
-        ):  # one hit alone spends nothing when it is refused
+        for item, name in wanted:
             if not limiter.test(item, name):
                 return Verdict(False, _wait(limiter, item, name), 0, degraded)
         remaining = 1 << 31

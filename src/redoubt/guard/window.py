@@ -33,16 +33,21 @@ class WindowStorage(Storage, SlidingWindowCounterSupport):
 
     def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count `amount` unless that would pass `limit`."""
+        return self.take(key, limit, expiry, amount) is not None
+
+    def take(self, key: str, limit: int, expiry: int, amount: int = 1) -> int | None:
+        """Count `amount` and return how much of `limit` is left; None, and nothing is counted, when that would pass it."""
         with self._lock:
             now = self._clock.now().timestamp()
             number, current, before, left = self._look(key, expiry, now)
-            if floor(before * left / expiry + current) + amount > limit:
-                return False
+            used = floor(before * left / expiry + current) + amount
+            if used > limit:
+                return None
             if len(self._counts) >= _MAX_KEYS and key not in self._counts:
                 self._sweep(now)
             self._counts[key] = (number, current + amount, before)
             self._expiry[key] = (number + 2) * expiry
-            return True
+            return limit - used
 
     def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
         """Return count and remaining seconds of the window before, then of the current one."""
