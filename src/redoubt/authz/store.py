@@ -207,11 +207,11 @@ def remove_member(tx: Tx, tenant: str, user_id: str, role: str) -> bool:
     return bool(result.rowcount)
 
 
+_ROLES_OF = sa.select(role_members.c.role).where(
+    role_members.c.tenant == sa.bindparam("tenant"), role_members.c.user_id == sa.bindparam("user_id")
+)
+
+
 def members(tx: Tx, tenant: str, user_id: str) -> frozenset[str]:
     """Return the roles of a user."""
-    rows = tx.execute(
-        sa.select(role_members.c.role).where(
-            role_members.c.tenant == tenant, role_members.c.user_id == user_id
-        )
-    )
-    return frozenset(row.role for row in rows)
+    return frozenset(tx.execute(_ROLES_OF, {"tenant": tenant, "user_id": user_id}).scalars())

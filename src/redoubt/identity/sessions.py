@@ -29,6 +29,7 @@ from .store import devices, insert_once, sessions, user_by_id, users
 _SEEN_EVERY = 60.0
 _MAX_AGENT = 256
 _MAX_TOKEN = 64
+_BY_TOKEN = sa.select(sessions).where(sessions.c.token_mac.in_(sa.bindparam("macs", expanding=True)))
 
 
 @frozen
@@ -112,7 +113,7 @@ class Sessions:
         if ends(risk):
             await self._core.db.write(lambda tx: self._strayed(tx, live, risk))
             return None
-        return evolve(live.state, risk=risk)
+        return live.state if risk == live.state.risk else evolve(live.state, risk=risk)
 
     def rotate(
         self,
@@ -189,11 +190,7 @@ class Sessions:
         )
 
     def _read(self, tx: Tx, token: str) -> _Live | None:
-        row = (
-            tx.execute(sa.select(sessions).where(sessions.c.token_mac.in_(self._mac.digests(token))))
-            .mappings()
-            .first()
-        )
+        row = tx.execute(_BY_TOKEN, {"macs": self._mac.digests(token)}).mappings().first()
         if row is None or row["revoked_at"] is not None:
             return None
         user = user_by_id(tx, row["user_id"])

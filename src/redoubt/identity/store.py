@@ -137,9 +137,12 @@ enrolments = sa.Table(
 )
 
 
+_USER = sa.select(users).where(users.c.id == sa.bindparam("user_id"))
+
+
 def user_by_id(tx: Tx, user_id: str) -> sa.Row[Any] | None:
     """Return the user's row, or None."""
-    return tx.execute(sa.select(users).where(users.c.id == user_id)).first()
+    return tx.execute(_USER, {"user_id": user_id}).first()
 
 
 def user_by_verified_email(tx: Tx, tenant: str, email: str) -> sa.Row[Any] | None:
