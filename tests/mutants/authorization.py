@@ -53,7 +53,6 @@ MUTANTS = (
         "AUZ-6",
         "bodies-set-any-field",
         [library("runtime/entities.py", "if not kind.server_set and not (row is not None and kind.immutable)", "if True")],
-        quick=True,
     ),
     Mutant(
         "AUZ-6",

@@ -16,9 +16,7 @@ MUTANTS = (
         [
             library(
                 "authz/enforce.py",
-                "        await self._core.db.group.submit(\n"
-                "            self._record, decision_event(caller, action, target, decision, step_up_would_allow)\n"
-                "        )\n",
+                "        await self._noise.record(decision_event(caller, action, target, decision, step_up_would_allow))\n",
                 "        return\n",
             )
         ],

@@ -13,7 +13,6 @@ MUTANTS = (
         "PAY-1",
         "card-numbers-come-in",
         [library("runtime/middleware.py", "        await self._refuse_cards(scope, headers, request)\n", "")],
-        quick=True,
     ),
     Mutant(
         "PAY-1",
@@ -38,6 +37,17 @@ MUTANTS = (
             ),
             library(_OPERATIONS, "    if approver == wanted.requester:\n", "    if False:\n"),
             library(_CHARGE, '        sa.CheckConstraint("approver <> requester", name="charge_consumed_four_eyes"),\n', ""),
+        ],
+    ),
+    Mutant(
+        "PAY-5",
+        "no-proof-is-needed",
+        [
+            library(
+                "runtime/foureyes.py",
+                "        used = self.identity.verify_assertion(tx, user_id, challenge, assertion)\n",
+                "        return VerifiedAssertion(user_id=user_id, credential_id='any', user_verified=True)\n",
+            )
         ],
     ),
     Mutant(
@@ -66,6 +76,17 @@ MUTANTS = (
             library(_RESOLVER, 'step: Step = "look-up" if intent.maybe_sent else "create"', 'step: Step = "create"'),
             library("payments/charge/provider/stripe.py", '{"idempotency_key": intent.key}',
                     '{"idempotency_key": f"{intent.key}_{intent.calls}"}'),
+        ],
+    ),
+    Mutant(
+        "PAY-9",
+        "only-events-are-believed",
+        [
+            library(
+                _RESOLVER,
+                '            values["next_at"] = now + self._wait(after)\n',
+                '            values["next_at"] = None if after.state == "pending" else now + self._wait(after)\n',
+            )
         ],
     ),
     Mutant(

@@ -47,7 +47,7 @@ MUTANTS = (
         "the-future-is-welcome",
         [library(_VERIFIER, _FRESH, "if signed_at is not None and not now - tolerance <= signed_at:")],
     ),
-    Mutant("WHK-3", "every-delivery-is-new", [FORGETFUL], quick=True),
+    Mutant("WHK-3", "every-delivery-is-new", [FORGETFUL]),
     Mutant(
         "WHK-4",
         "done-before-the-effect",
