@@ -32,7 +32,7 @@ import sqlalchemy as sa
 from _support import postgres, result
 from attrs import define, field, frozen
 
-CONNECTIONS, PEOPLE, ORDERS = 64, 64, 1024
+CONNECTIONS, PEOPLE, ORDERS = 64, 16, 1024  # a browser opens several connections
 HOST, AGENT, ADDRESS = "bench.localhost:8443", "Mozilla/5.0 (X11; Linux x86_64) Firefox/150.0", "127.0.0.1"
 SETTINGS = f"""
 [app]
@@ -210,10 +210,13 @@ async def serve(app: Any, port: int) -> None:
     from granian.constants import HTTPModes, Interfaces
     from granian.server.embed import Server
 
+    from redoubt.runtime.serve import settle
+
     server = Server(
         app, address=ADDRESS, port=port, interface=Interfaces.ASGI, http=HTTPModes.http1, websockets=False,
         log_enabled=False, backlog=1024,
     )  # fmt: skip
+    settle()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
     try:
         await server.serve()
