@@ -67,7 +67,9 @@ class Committer:
             return self.commit(kind, value) if kind and not _SAFE.fullmatch(value) else self.text(value)
         if value is None or isinstance(value, bool):
             return value
-        if isinstance(value, Mapping):
+        if isinstance(value, int):
+            return self.core.redactor.value(value)
+        if isinstance(value, dict) or isinstance(value, Mapping):  # noqa: SIM101 - the first is all but always enough
             if depth >= MAX_DEPTH:
                 return "<too-deep>"
             return {
@@ -78,8 +80,6 @@ class Committer:
                 return "<too-deep>"
             items = sorted(value, key=str) if isinstance(value, set | frozenset) else value
             return [self.value(item, key, depth + 1) for item in list(items)[:MAX_ITEMS]]
-        if isinstance(value, int):
-            return self.core.redactor.value(value)
         if isinstance(value, bytes | bytearray | memoryview):
             return f"<bytes:{len(value)}>"
         return self.value(str(value), key, depth)
