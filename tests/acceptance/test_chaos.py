@@ -372,7 +372,7 @@ def scene(built_shop: Path, folder: Path, seed: str) -> Iterator[Scene]:
 
 
 def campaign(
-    built_shop: Path, folder: Path, *, each: int, customers: int, pause: tuple[float, float]
+    built_shop: Path, folder: Path, *, each: int, customers: int, least: int, pause: tuple[float, float]
 ) -> None:
     """Play the story under kills, let it come to rest, and count."""
     seed = os.environ.get("REDOUBT_SEED") or secrets.token_hex(4)
