@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -50,6 +51,16 @@ async def test_a_malformed_length_is_refused(length: str) -> None:
     with pytest.raises(Problem) as refused:
         await read_body(source(b""), length, 10)
     assert refused.value.status == 400
+
+
+async def test_a_body_that_never_ends_is_not_waited_for() -> None:
+    async def stalled() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with pytest.raises(Problem) as refused:
+        await read_body(stalled, "100", 1000, within=0.01)
+    assert refused.value.status == 408
 
 
 async def test_a_client_that_leaves_is_noticed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -11,6 +12,7 @@ from starlette.types import Message, Receive
 from redoubt.core.problem import Problem
 
 _MAX_FIELDS = 200
+WITHIN = 15.0  # seconds for a whole body: who sends a byte a minute holds no memory of ours
 
 
 def too_large() -> Problem:
@@ -18,13 +20,23 @@ def too_large() -> Problem:
     return Problem(413, "too-large", "The request is larger than this app accepts.")
 
 
-async def read_body(receive: Receive, declared: str | None, limit: int) -> bytes:
-    """Return the whole body; raises Problem 413 as soon as it is known to be larger than `limit` bytes."""
+async def read_body(receive: Receive, declared: str | None, limit: int, *, within: float = WITHIN) -> bytes:
+    """Return the whole body; raises Problem 413 once it is known to be larger than `limit`, 408 after `within` seconds."""
     if declared is not None:
         if not declared.isascii() or not declared.isdigit():
             raise Problem(400, "bad-request", "The request cannot be understood.")
         if int(declared) > limit:
             raise too_large()
+    try:
+        async with asyncio.timeout(within):
+            return await _whole(receive, limit)
+    except TimeoutError:
+        raise Problem(
+            408, "too-slow", "The request did not arrive in time.", headers={"Connection": "close"}
+        ) from None
+
+
+async def _whole(receive: Receive, limit: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     while True:
