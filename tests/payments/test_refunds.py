@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from attrs import evolve
 from sqlalchemy.exc import DatabaseError
 
+from redoubt.audit.store import entries
 from redoubt.core.base import Core
 from redoubt.core.canonical import canonical_json
+from redoubt.core.settings import Settings
 from redoubt.payments.charge import ledger, store
 from redoubt.payments.charge.commands import Command
+from redoubt.payments.charge.config import APPROVER_MATURES, config_from
 from redoubt.payments.charge.errors import CommandInvalid, Held
 from redoubt.payments.charge.ledger_verify import verify
 from redoubt.payments.charge.models import Cap, Intent
@@ -131,6 +136,36 @@ async def test_every_forged_approval_is_refused(
     assert core.db.read_sync(lambda tx: ledger.head(tx, "main")).seq == 1
     assert await attempt(21, good) is None  # the positive control: the same bytes, honestly signed
     assert account.refunded() == 1000
+
+
+async def test_a_stolen_app_cannot_enrol_an_approver_and_use_it_at_once(
+    charge: Charge, account: Account, bob: Person
+) -> None:
+    charge.config = evolve(charge.config, approver_matures=APPROVER_MATURES)
+    async with charge as service:
+        provider_id = await paid(service, bob)
+        mallory = Person("mallory")
+        await service.command(mallory.enrolment(), APP)
+        service.core.clock.advance(timedelta(hours=23))  # type: ignore[attr-defined]
+        forged = refund_payload(service.core, provider_id, 1000)
+        assert await reason(service, refund(forged, mallory, "r1")) == "approver-too-new"
+        assert account.refunded() == 0
+        service.core.clock.advance(timedelta(hours=1))  # type: ignore[attr-defined]
+        assert (
+            await reason(service, refund(forged, mallory, "r2")) is None
+        )  # a day later, seen by whoever looked
+        query = sa.select(sa.func.count()).where(entries.c.action == "charge.approver.enrolled")
+        assert service.core.db.read_sync(lambda tx: tx.execute(query).scalar_one()) == 2
+
+
+@pytest.mark.parametrize(
+    ("profile", "wait"), [("production", APPROVER_MATURES), ("development", timedelta(0))]
+)
+def test_approvers_mature_where_money_is_real(tmp_path: Path, profile: str, wait: timedelta) -> None:
+    (tmp_path / "redoubt.toml").write_text(
+        f'[app]\nname = "t"\nprofile = "{profile}"\nbase_url = "https://t.example"\n'
+    )
+    assert config_from(Settings.load(tmp_path, {})).approver_matures == wait
 
 
 async def test_an_approval_is_consumed_once(service: ChargeService, account: Account, bob: Person) -> None:

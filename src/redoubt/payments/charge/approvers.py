@@ -20,10 +20,12 @@ from webauthn import verify_authentication_response
 from webauthn.helpers.exceptions import InvalidAuthenticationResponse, WebAuthnException
 
 from redoubt.core.base import Core
+from redoubt.core.canonical import sha256_hex
 from redoubt.core.db import Tx
 
 from . import store
 from .errors import CommandInvalid, Refused
+from .events import note
 from .models import ChargeConfig
 
 CHALLENGE_PREFIX = b"redoubt-approval-v1\0"
@@ -73,6 +75,10 @@ def enrol(tx: Tx, core: Core, tenant: str, person: str, credential: str, public_
     known = _find(tx, credential)
     if known is None:
         tx.execute(sa.insert(store.approvers), values)
+        note(
+            tx, core, "charge.approver.enrolled", "success", tenant=tenant, actor="charge",
+            target=("Approver", person), data={"credential": sha256_hex(credential.encode())},
+        )  # fmt: skip
     elif (known.tenant, known.person, known.public_key) != (tenant, person, public_key) or known.revoked_at:
         raise Refused("approver-exists", "this credential is enrolled already; it is never replaced.")
 
@@ -109,6 +115,8 @@ def check(
         raise Refused(
             "approver-too-new", "the approver's passkey was enrolled after the refund was asked for."
         )
+    if approver.enrolled_at + config.approver_matures > core.clock.now():
+        raise Refused("approver-too-new", "the approver's passkey is too new to approve anything yet.")
     _verify(config, approver, payload, assertion)
     return approver
 

@@ -27,6 +27,9 @@ from .tls import TlsFiles
 
 log = logging.getLogger("redoubt.charge")
 
+# The app enrols approvers, so a stolen app could enrol its own; a day lets somebody read `charge.approver.enrolled`.
+APPROVER_MATURES = timedelta(hours=24)
+
 
 def open_core(settings: Settings) -> Core:
     """Open the charge service's own database and keyring; the app's are not touched."""
@@ -65,6 +68,7 @@ def config_from(settings: Settings) -> ChargeConfig:
         caps=tuple(caps),
         currencies=frozenset(charge.currencies),
         per_payment=charge.per_payment,
+        approver_matures=timedelta(0) if settings.development else APPROVER_MATURES,
     )
 
 

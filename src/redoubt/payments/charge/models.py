@@ -131,6 +131,8 @@ class ChargeConfig:
     page_after: timedelta = timedelta(minutes=15)
     event_max_age: timedelta = timedelta(days=7)
     approval_max_age: timedelta = timedelta(days=7)
+    approver_matures: timedelta = timedelta(0)
+    """How long a passkey has been enrolled before it approves anything: time to see one that should not be there."""
     clock_skew: timedelta = timedelta(minutes=5)
     retry_base: timedelta = timedelta(seconds=2)
     retry_cap: timedelta = timedelta(minutes=15)
