@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 from redoubt.controls import Exchange
 
 from .errors import Unshown
-from .masking import Masker
+from .masking import MAX_BODY, Masker
 
 AGENT = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
@@ -194,15 +194,15 @@ class Browser:
         self, method: str, url: str, sent: Mapping[str, str], body: bytes, status: int, headers: httpx.Headers,
         text: str, note: str, signing: str,
     ) -> None:  # fmt: skip
-        mask = self.masker.text
-        shown = {name: mask(value) for name, value in sent.items() if name not in ("User-Agent", "Accept")}
+        # Raw for now: what turns out to be a secret later is masked when the evidence is shown.
+        shown = {name: value for name, value in sent.items() if name not in ("User-Agent", "Accept")}
         if self.agent != AGENT:
             shown["User-Agent"] = self.agent
-        back = {name: mask(", ".join(headers.get_list(name))) for name in _SHOWN if name in headers}
+        back = {name: ", ".join(headers.get_list(name)) for name in _SHOWN if name in headers}
         self.record(
             Exchange(
-                self.actor, self.source, method, mask(url), shown, mask(body.decode("utf-8", "replace")), status,
-                back, mask(text), note, signing,
+                self.actor, self.source, method, url, shown, body[:MAX_BODY].decode("utf-8", "replace"), status, back,
+                text[:MAX_BODY], note, signing,
             )
         )  # fmt: skip
 

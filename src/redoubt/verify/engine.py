@@ -30,6 +30,8 @@ from .probe import Probe, Trial, registered
 from .target import Target, load, parse
 from .transport import is_loopback, tls_context
 
+_LATER = {"commands", "command_env"}
+
 
 @frozen
 class Options:
@@ -125,13 +127,11 @@ def prepared(options: Options, say: Callable[[str], None]) -> Iterator[World]:
             variables = running.variables()
             variables |= {f"ready:{name}": _plain(value) for name, value in running.ready().items()}
             variables["ready"] = str(running.ready_file or "")
-            target = parse(
-                _filled(
-                    target.model_dump(mode="python", by_alias=True, exclude={"start", "kind"}),
-                    running,
-                    variables,
-                )
-            )
+            given = target.model_dump(mode="python", by_alias=True, exclude={"start", "kind", *_LATER})
+            later = target.model_dump(
+                mode="python", include=_LATER
+            )  # filled when run: a copy has other folders
+            target = parse({**_filled(given, running, variables), **later})
         base = (
             options.subject if folder is None else target.target or f"http://127.0.0.1:{variables['port']}"
         ).rstrip("/")
@@ -300,7 +300,7 @@ def _try(one: Probe, lab: Lab, tally: _Tally) -> None:
         tally.unshown.append(
             f"{one.name}: the probe stumbled over {type(error).__name__}: {str(error)[:200]}"
         )
-    tally.evidence += lab.trial.evidence()
+    tally.evidence += lab.trial.evidence(lab.world.masker)
     tally.add = tally.add or lab.trial.add
     tally.seconds += time.monotonic() - began
 

@@ -13,6 +13,7 @@ from redoubt.controls import Check, Evidence, Exchange, Outcome
 
 from .browser import Answer
 from .errors import LoginFailed, NoSubject, Unshown
+from .masking import Masker
 
 if TYPE_CHECKING:
     from .lab import Lab
@@ -96,8 +97,8 @@ class Attack:
             self.outcome = Outcome.INCONCLUSIVE
         self.details.append(detail)
 
-    def evidence(self) -> Evidence:
-        """Return what this attack showed."""
+    def evidence(self, masker: Masker) -> Evidence:
+        """Return what this attack showed, with every secret that is known by now masked."""
         kept, dropped = self.exchanges, 0
         if len(kept) > _MOST_EXCHANGES:
             dropped = len(kept) - _MOST_EXCHANGES
@@ -109,7 +110,11 @@ class Attack:
             text += f"{' ' if text else ''}({dropped} exchanges in the middle are left out)"
         outcome = self.outcome or Outcome.HELD
         tell = self.tell if not dropped else None
-        return Evidence(self.name, self.oracle, outcome, text, tuple(kept), tuple(self.positives), tell)
+        shown = tuple(masked(one, masker) for one in kept)
+        positives = tuple(Check(one.name, one.held, masker.text(one.detail)) for one in self.positives)
+        if tell is not None:
+            tell = {**tell, "contains": masker.text(str(tell["contains"]))}
+        return Evidence(self.name, self.oracle, outcome, masker.text(text), shown, positives, tell)
 
 
 class Trial:
@@ -148,6 +153,23 @@ class Trial:
         finally:
             self._current = None
 
-    def evidence(self) -> list[Evidence]:
+    def evidence(self, masker: Masker) -> list[Evidence]:
         """Return what every attack of this trial showed."""
-        return [one.evidence() for one in self.attacks]
+        return [one.evidence(masker) for one in self.attacks]
+
+
+def masked(one: Exchange, masker: Masker) -> Exchange:
+    """Return an exchange as it may be shown."""
+    return Exchange(
+        one.actor,
+        one.source,
+        one.method,
+        masker.text(one.url),
+        {name: masker.text(text) for name, text in one.headers.items()},
+        masker.text(one.body),
+        one.status,
+        {name: masker.text(text) for name, text in one.answer_headers.items()},
+        masker.text(one.answer),
+        one.note,
+        one.signing,
+    )

@@ -9,6 +9,8 @@ from typing import Any
 from .openapi import Api
 
 Reference = Callable[[str], str | None]
+PRICE = 1234
+"""What goes into a number that is called a price or an amount, unless told otherwise."""
 
 
 def sample(
@@ -48,7 +50,7 @@ def value(api: Api, schema: Any, name: str, canary: str, reference: Reference) -
         low = int(one.get("exclusiveMinimum", -1)) + 1 if low is None and "exclusiveMinimum" in one else low
         wanted = max(1, int(low) if low is not None else 1)
         if re.search(r"(?i)price|amount|total", name):
-            wanted = max(wanted, 1234)
+            wanted = max(wanted, PRICE)
         return min(wanted, int(high)) if high is not None else wanted
     if kind == "boolean":
         return False

@@ -310,11 +310,17 @@ def preset(kind: str) -> dict[str, Any]:
 
 
 def _over(base: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-    """Lay `data` over `base`: mappings merge, everything else is replaced; null takes a part away."""
+    """Lay `data` over `base`: mappings merge, lists are added to, everything else is replaced; null takes away."""
     merged = dict(base)
     for key, value in data.items():
         if isinstance(value, dict) and isinstance(merged.get(key), dict):
             merged[key] = _over(merged[key], value)
+        elif (
+            isinstance(value, list)
+            and isinstance(merged.get(key), list)
+            and key in ("public", "pages", "outputs")
+        ):
+            merged[key] = [*merged[key], *value]
         else:
             merged[key] = value
     return merged

@@ -12,7 +12,7 @@ from .errors import LoginFailed, Unshown
 from .lab import Lab
 from .openapi import Resource
 from .people import Person
-from .samples import sample
+from .samples import PRICE, sample
 
 
 @define(eq=False)
@@ -40,8 +40,8 @@ class Thing:
 class Workshop:
     """Makes objects for one probe; what an object refers to is made by whoever may."""
 
-    def __init__(self, lab: Lab, cast: Sequence[Person] = ()) -> None:
-        self._lab = lab
+    def __init__(self, lab: Lab, cast: Sequence[Person] = (), *, price: int | None = None) -> None:
+        self._lab, self._price = lab, price
         self._cast = list(cast)
         self._references: dict[str, Thing | None] = {}
 
@@ -106,6 +106,8 @@ class Workshop:
         body = sample(
             self._lab.api, create.body, canary, lambda entity: self.refer(entity, person), optional=optional
         )
+        if self._price is not None:
+            body = {key: self._price if one == PRICE else one for key, one in body.items()}
         return person.browser.post(create.path, json=body)
 
     def _move_references(self) -> bool:

@@ -37,7 +37,7 @@ def spray(lab: Lab, corpus: dict[str, str]) -> Sprayed:
     """Send each value of the corpus in bodies, paths, queries and headers of every operation and webhook."""
     made = Sprayed(dict(corpus))
     people = [lab.anonymous()]
-    people += [lab.person(role).browser for role in lab.world.people.roles()]
+    people.append(lab.person(lab.a_role(), "sprayer").browser)
     for browser in people:
         for one in lab.api.operations:
             for name, value in corpus.items():
@@ -78,21 +78,56 @@ def personal_data_stays_out_of_logs(lab: Lab) -> None:
 
 
 def search_outputs(lab: Lab, corpus: dict[str, str], what: str) -> None:
-    """Send a corpus through every endpoint, then search logs and answers for it."""
+    """Send a corpus through every endpoint, then search the logs for it."""
     with lab.attack(
         f"send {what} everywhere, then search every log", "a value of the corpus stands in a log"
     ) as attack:
-        files = output_files(lab)
-        attack.positive("there are logs to search", files)
+        attack.positive("there are logs to search", output_files(lab))
         marked = spray(lab, corpus)
         attack.positive("endpoints were reached", marked.sent)
-        time.sleep(1.5)
-        for path in output_files(lab):
-            data = path.read_bytes()
-            for name, value in marked.values.items():
-                if value.encode() in data or value.replace(" ", "").encode() in data:
-                    attack.broke(f"{path.name} holds the {name} of the corpus")
+        time.sleep(1.0)
+        files = output_files(lab)
+        for path in files:
+            for name in found_in(path, marked.values):
+                attack.broke(f"{path.name} holds the {name} of the corpus")
         attack.details.append(f"{marked.sent} requests, {len(files)} logs")
+
+
+def search_everything(lab: Lab, corpus: dict[str, str], what: str) -> None:
+    """Send a corpus through every endpoint, then search answers, logs and stores for it."""
+    with lab.attack(
+        f"send {what} everywhere, then search answers, logs and stores", "one of them stands there"
+    ) as attack:
+        marked = spray(lab, corpus)
+        attack.positive("endpoints were reached", marked.sent)
+        accepted = [one for one in marked.answers if one.ok and one.status != 204]
+        for answer in marked.answers:
+            for name, value in marked.values.items():
+                if any(one in answer.text for one in spellings(value)):
+                    attack.broke(f"the answer of {answer.url.partition('?')[0]} repeats a {name}", answer)
+        time.sleep(1.0)
+        stores = [Path(one) for one in dict.fromkeys(lab.target.stores.values())]
+        searched = [*output_files(lab), *(Path(f"{one}{end}") for one in stores for end in ("", "-wal"))]
+        searched = [path for path in searched if path.is_file()]
+        attack.positive("there are stores or logs to search", searched)
+        for path in searched:
+            for name in found_in(path, marked.values):
+                attack.broke(f"{path.name} holds a {name}")
+        attack.details.append(
+            f"{marked.sent} requests, {len(accepted)} of them accepted, {len(searched)} files searched"
+        )
+
+
+def found_in(path: Path, values: dict[str, str]) -> list[str]:
+    """Return the names of the values that stand in a file, in any of their spellings."""
+    data = path.read_bytes()
+    return [name for name, value in values.items() if any(one.encode() in data for one in spellings(value))]
+
+
+def spellings(value: str) -> set[str]:
+    """Return a value as it may be written down: as sent, without its separators, percent-encoded."""
+    bare = value.replace(" ", "").replace("-", "") if any(char.isdigit() for char in value) else value
+    return {value, bare, quote(value), quote(value, safe="")}
 
 
 def output_files(lab: Lab) -> list[Path]:

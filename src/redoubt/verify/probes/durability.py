@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from functools import partial
 
 from ..browser import Answer
@@ -12,6 +15,7 @@ from ..errors import Unshown
 from ..lab import Lab
 from ..probe import probe
 from .deliveries import Effects, Sender, hooks
+from .stores import copied, tables_like
 
 
 @probe("WHK-3", phase=2)
@@ -127,8 +131,32 @@ def dedupe_windows_outlive_restarts(lab: Lab) -> None:
                 )
             if effects.seen:
                 attack.check(effects.settled(canary) == 1, "the effect happened again after a restart")
-            stored = lab.command("dedupe_rows", endpoint=hook.path.rsplit("/", 1)[-1])
-            attack.positive("the stored window can be read", stored.returncode == 0, stored.stderr[-200:])
+            days = stored_window(lab, hook.path.rsplit("/", 1)[-1])
+            attack.positive("the stored window can be read", days)
             attack.check(
-                str(hook.dedupe_days) in stored.stdout, f"the stored window is not {hook.dedupe_days} days"
+                days == hook.dedupe_days, f"the stored window is {days} days, not {hook.dedupe_days}"
             )
+            attack.details.append(f"a window of {days} days is stored; no clock was moved beyond it")
+
+
+def stored_window(lab: Lab, endpoint: str) -> int:
+    """Return for how many days the store remembers the newest message of an endpoint, read from a copy."""
+    with copied(lab, "inbox") as (store, _):
+        tables = tables_like(store, re.compile(r"(?i)dedupe|nonce|seen|idempoten"))
+        with closing(sqlite3.connect(store)) as db:
+            for table in tables:
+                columns = [row[1] for row in db.execute(f'PRAGMA table_info("{table}")')]
+                first = next(
+                    (one for one in columns if re.match(r"(?i)first|created|received|seen_at", one)), ""
+                )
+                end = next((one for one in columns if re.match(r"(?i)expires|until", one)), "")
+                if not first or not end or "endpoint" not in columns:
+                    continue
+                row = db.execute(
+                    f'SELECT "{end}" - "{first}" FROM "{table}" WHERE endpoint = ? ORDER BY "{first}" DESC',  # noqa: S608
+                    (endpoint,),
+                ).fetchone()
+                if row is not None and row[0]:
+                    seconds = float(row[0]) / (1_000_000 if row[0] > 10**9 else 1)
+                    return round(seconds / 86_400)
+    raise Unshown("the store's memory of messages cannot be read", add="stores: {inbox: path/to.db}")

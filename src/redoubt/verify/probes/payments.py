@@ -1,1 +1,379 @@
-"""Payments: placeholder module header replaced below."""
+"""Payments: cards that must not come near, refunds that nobody may grant alone, charges that happen once."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from html.parser import HTMLParser
+from pathlib import Path
+from threading import Thread
+from urllib.parse import urlsplit
+
+from ..browser import Answer
+from ..errors import Unshown
+from ..lab import Lab
+from ..people import Person
+from ..probe import Attack, probe
+from .corpus import search_everything
+from .durability import restart
+from .stores import attack_ledger
+from .till import Sale, Till, money_of
+
+CARDS = {
+    "Visa number": "4000056655665556",
+    "Mastercard number": "5555 5555 5555 4444",
+    "Amex number": "3782-822463-10005",
+}
+_CARD_FIELD = re.compile(
+    r"(?i)\bcc-(number|csc|exp)|card[_-]?(number|no)|\bpan\b|\bcvv2?\b|\bcvc2?\b|kreditkarte"
+)
+
+
+class _Inputs(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cards: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("input", "select", "textarea", "iframe"):
+            given = " ".join(
+                f"{value}"
+                for key, value in attrs
+                if key in ("name", "id", "autocomplete", "src", "placeholder")
+            )
+            if _CARD_FIELD.search(given):
+                self.cards.append(given.strip())
+
+
+def card_fields(html: str) -> list[str]:
+    """Return the inputs of a page that ask for a card."""
+    inputs = _Inputs()
+    inputs.feed(html)
+    return inputs.cards
+
+
+@probe("PAY-1")
+def no_page_of_ours_asks_for_a_card(lab: Lab) -> None:
+    """Read every page's DOM for card fields, and see that the card is entered on another origin."""
+    till = Till(lab)
+    with lab.attack(
+        "read every page for card fields", "a page of the app's origin asks for a card"
+    ) as attack:
+        sale = till.order()
+        attack.positive("a payment can be begun", till.start(sale).ok)
+        page = till.page(sale)
+        shown = lab.tool("payer").get(page, headers={"Accept": "text/html"})
+        attack.positive("the provider's page asks for a card, and is seen to", card_fields(shown.text))
+        own, theirs = urlsplit(lab.world.base_url).netloc, urlsplit(page).netloc
+        attack.check(own != theirs, f"the card is entered on {theirs}, the app's own origin")
+        read = 0
+        people = [lab.anonymous(), *(till.person(role).browser for role in lab.world.people.roles())]
+        links = {"/", *lab.target.pages, sale.thing.resource.path.removeprefix("/api")}
+        links |= {f"{sale.thing.path.removeprefix('/api')}{end}" for end in ("", "/pay", "/edit")}
+        for browser in [*people, sale.customer.browser]:
+            for path in sorted(links):
+                answer = browser.get(path, headers={"Accept": "text/html"})
+                if answer.ok and "html" in answer.headers.get("content-type", ""):
+                    read += 1
+                    for field in card_fields(answer.text):
+                        attack.broke(f"{path} asks for a card: {field}", answer, field)
+        attack.positive("pages were read", read, str(read))
+
+
+@probe("PAY-1", phase=3)
+def card_numbers_are_refused_and_not_kept(lab: Lab) -> None:
+    """Post card numbers in every field and header, then search stores and outputs."""
+    money_of(lab)
+    search_everything(lab, CARDS, "card numbers")
+
+
+@probe("PAY-5", phase=2)
+def refunds_take_two_people(lab: Lab) -> None:
+    """Approve one's own refund, approve twice, approve another amount, approve with another's key."""
+    till = Till(lab)
+    how = till.approvals()
+    with lab.attack(
+        "get a refund past the second person", "the provider made a refund that no second person approved"
+    ) as attack:
+        # Approvers first: an app may take a moment until every part of it knows a new person's key.
+        first, second = till.person(how.role, "fiona"), till.person(how.role, "frank")
+        asker = till.person(till.money.refund_by or how.role, "asker")
+        sale = till.buy(attack)
+        asked = till.ask_refund(sale, asker, 300)
+        attack.positive("a refund can be asked for", asked.ok, str(asked.status))
+        small = str(asked.member(till.money.approval_id) or "")
+        attack.check(not till.refunds(sale), "the refund was made before anybody approved it", asked)
+        _self_approval(till, attack, sale, first)
+        _others_approve(till, attack, sale, small, asker)
+        _wrong_proofs(till, attack, sale, small, asker, first, second)
+        attack.check(not till.refunds(sale), "the provider refunded without a second person's proof")
+        done = _approve(till, second, small)
+        attack.positive("a second person's approval is taken", done.ok, str(done.status))
+        refunded = lab.wait(lambda: till.refunds(sale), 25, 0.3)
+        attack.positive("and the provider refunds once", len(refunded) == 1, str(len(refunded)))
+        _again(till, attack, sale, small, first, second)
+
+
+def _approve(till: Till, by: Person, approval: str) -> Answer:
+    options = till.challenge(by, approval)
+    if by.key is None or not options.ok:
+        return options
+    return till.approve(by, approval, by.key.get(options.json()))
+
+
+def _self_approval(till: Till, attack: Attack, sale: Sale, person: Person) -> None:
+    own = till.ask_refund(sale, person, 410)
+    if not own.ok:
+        attack.details.append(f"an approver may not ask at all ({own.status})")
+        return
+    approval = str(own.member(till.money.approval_id) or "")
+    answer = _approve(till, person, approval)
+    attack.check(not answer.ok, "an approver approved their own refund")
+
+
+def _others_approve(till: Till, attack: Attack, sale: Sale, approval: str, asker: Person) -> None:
+    for person in (asker, sale.customer):
+        answer = _approve(till, person, approval)
+        attack.check(not answer.ok, f"a {person.role} approved the refund")
+
+
+def _wrong_proofs(
+    till: Till, attack: Attack, sale: Sale, small: str, asker: Person, first: Person, second: Person
+) -> None:
+    if first.key is None or second.key is None:
+        raise Unshown("the approvers have no passkey")
+    bigger = till.ask_refund(sale, asker, 900)
+    large = str(bigger.member(till.money.approval_id) or "")
+    options = till.challenge(second, small)
+    attack.positive("an approver gets a challenge", options.ok, str(options.status))
+    proofs = {
+        "a proof over another amount's payload": (large, second.key.get(options.json())),
+        "another person's key": (small, first.key.get(options.json())),
+        "a forged signature": (small, second.key.get(options.json(), key=first.key.key)),
+        "no user verification": (small, second.key.get(options.json(), flags=0x01)),
+        "a look-alike origin": (small, second.key.get(options.json(), origin="https://evil.example")),
+        "no proof at all": (small, {}),
+    }
+    for words, (approval, credential) in proofs.items():
+        answer = till.approve(second, approval, credential)
+        attack.check(not answer.ok, f"{words} was taken", answer)
+
+
+def _again(till: Till, attack: Attack, sale: Sale, approval: str, first: Person, second: Person) -> None:
+    for person in (second, first):
+        answer = _approve(till, person, approval)
+        attack.check(not answer.ok, "an approval was taken twice")
+    till.lab.wait(lambda: len(till.refunds(sale)) > 1, 2.0, 0.3)
+    made = till.refunds(sale)
+    attack.check(len(made) == 1, f"the provider made {len(made)} refunds of one approval")
+    attack.check(
+        sum(int(one.get("amount", 0)) for one in made) == 300, "the refund's amount is not the approved one"
+    )
+
+
+@probe("PAY-9", phase=2)
+def outages_charge_once(lab: Lab) -> None:
+    """Fault the provider at every step of a payment; count the charges there."""
+    outages(lab)
+
+
+def outages(lab: Lab) -> None:
+    """Fault the provider at every step of a payment: exactly one charge, and the app learns of it."""
+    till = Till(lab)
+    with lab.attack(
+        "fault the provider while a payment is begun", "not exactly one charge, or the app never learns of it"
+    ) as attack:
+        till.buy(attack)
+        crashed = _crash(lab, till)
+        sales: list[tuple[str, Sale]] = []
+        for kind in (
+            "refuse",
+            "error_before",
+            "error_after",
+            "drop_after",
+            "timeout_after",
+            "rate_limit",
+            "slow",
+        ):
+            lab.provider("POST", "/faults/clear", json={})
+            lab.provider(
+                "POST",
+                "/faults",
+                json={"kind": kind, "operation": "checkout.sessions.create", "times": 1, "seconds": 2},
+            )
+            sale = till.order()
+            till.start(sale)
+            sales.append((kind, sale))
+            till.start(sale)
+        lab.provider("POST", "/faults/clear", json={})
+        for kind, sale in sales:
+            if not sale.payment:
+                again = till.start(sale)
+                attack.check(again.ok, f"after {kind} the payment can never be begun ({again.status})", again)
+            till.pay_page(sale)
+        for kind, sale in sales:
+            paid = till.is_paid(sale)
+            count = till.charges(sale)
+            attack.check(count == 1, f"{kind} led to {count} charges")
+            attack.check(paid, f"after {kind} the app never learnt that it was paid: {till.state(sale)}")
+    with lab.attack(
+        "fault the provider's page and its events", "not exactly one charge, or the app never learns of it"
+    ) as attack:
+        for kind, operation in (
+            ("webhook_duplicate", "*"), ("webhook_drop", "*"), ("webhook_reorder", "*"), ("drop_after", "checkout.pay"),
+        ):  # fmt: skip
+            lab.provider("POST", "/faults", json={"kind": kind, "operation": operation, "times": 2})
+            sale = till.order()
+            attack.positive("a payment can be begun", till.start(sale).ok)
+            with lab.quietly():
+                till.pay_page(sale)
+            paid = till.is_paid(sale, 40)
+            lab.provider("POST", "/faults/clear", json={})
+            count = till.charges(sale)
+            attack.check(count == 1, f"{kind} led to {count} charges")
+            attack.check(paid, f"after {kind} the app never learnt that it was paid: {till.state(sale)}")
+    with lab.attack(
+        "kill the charge service while a payment is under way", "not exactly one charge"
+    ) as attack:
+        till.pay_page(crashed)
+        attack.check(
+            till.is_paid(crashed),
+            f"after a crash the app never learnt that it was paid: {till.state(crashed)}",
+        )
+        count = till.charges(crashed)
+        attack.check(count == 1, f"a crash led to {count} charges")
+
+
+def _crash(lab: Lab, till: Till) -> Sale:
+    """Kill the charge service while it calls the provider; its lease on the payment then has to run out."""
+    sale = till.order()
+    lab.provider(
+        "POST", "/faults", json={"kind": "slow", "operation": "checkout.sessions.create", "seconds": 1.5}
+    )
+    asking = Thread(target=_quiet_start, args=(till, sale))
+    asking.start()
+    asking.join(0.6)
+    restart(lab, "charge")
+    asking.join(30)
+    lab.provider("POST", "/faults/clear", json={})
+    if not sale.payment:
+        lab.wait(lambda: _quiet_start(till, sale), 20, 0.5)
+    return sale
+
+
+def _quiet_start(till: Till, sale: Sale) -> bool:
+    try:
+        return till.start(sale).ok
+    except Unshown:
+        return False
+
+
+@probe("VAL-6", phase=2)
+def payment_failures(lab: Lab) -> None:
+    """Decline cards and break the provider: nothing is paid that was not charged."""
+    till = Till(lab)
+    with lab.attack(
+        "pay with a declined card", "the app calls paid what the provider did not charge"
+    ) as attack:
+        till.buy(attack)
+        for number in ("4000 0000 0000 0002", "4000 0000 0000 9995", "4000 0000 0000 0119"):
+            sale = till.order()
+            attack.positive("a payment can be begun", till.start(sale).ok)
+            url = till.page(sale)
+            lab.tool("payer").send("POST", url, form={**till.money.page_form, "card_number": number})
+            attack.check(till.charges(sale) == 0, "the provider charged a declined card")
+            attack.check(till.state(sale) != till.money.paid, "a declined card counts as paid")
+            state = str(sale.thing.reread().member("status") or "")
+            attack.check(state != "paid", "what was not paid for is called paid")
+    with lab.attack(
+        "break the provider while a payment is begun", "a stack trace, or a payment that is lost"
+    ) as attack:
+        lab.provider("POST", "/faults", json={"kind": "error_before", "operation": "*", "times": 3})
+        sale = till.order()
+        answer = till.start(sale)
+        lab.provider("POST", "/faults/clear", json={})
+        attack.check("Traceback" not in answer.text, "the answer holds a stack trace", answer)
+        lab.wait(lambda: _quiet_start(till, sale), 15, 0.5)
+        till.pay_page(sale)
+        attack.check(till.is_paid(sale) and till.charges(sale) == 1, "the payment was lost with the outage")
+
+
+@probe("VAL-7", phase=2)
+def double_submits_and_refund_abuse(lab: Lab) -> None:
+    """Submit twice and at once; refund more than was charged, twice, and another's."""
+    till = Till(lab)
+    with lab.attack("submit one payment many times", "more than one charge") as attack:
+        sale = till.order()
+        attack.positive("a payment can be begun", till.start(sale).ok)
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: till.start(sale), range(8)))
+        ids = {one.member(till.money.payment_id) for one in answers if one.ok}
+        attack.check(len(ids) <= 1, f"{len(ids)} payments of one {till.money.resource} were begun")
+        till.pay_page(sale)
+        with lab.quietly():
+            till.pay_page(sale)
+        attack.positive("it is paid", till.is_paid(sale))
+        attack.check(till.charges(sale) == 1, f"{till.charges(sale)} charges of one payment")
+        late = till.start(sale)
+        attack.check(not late.member(till.money.redirect), "what is paid can be paid again", late)
+    with lab.attack("refund more than was charged", "the provider refunded more than it charged") as attack:
+        how = till.approvals()
+        asker, approver = (
+            till.person(till.money.refund_by or how.role, "asker"),
+            till.person(how.role, "frank"),
+        )
+        asked = [
+            till.ask_refund(sale, asker, amount) for amount in (sale.amount + 1, sale.amount, sale.amount, 1)
+        ]
+        for one in asked:
+            if one.ok:
+                _approve(till, approver, str(one.member(till.money.approval_id)))
+        lab.wait(lambda: till.refunds(sale), 15, 0.3)
+        lab.wait(lambda: len(till.refunds(sale)) > 1, 1.5, 0.3)
+        total = sum(int(one.get("amount", 0)) for one in till.refunds(sale))
+        attack.positive("the whole amount can be refunded", total >= sale.amount, f"{total} of {sale.amount}")
+        attack.check(total <= sale.amount, f"{total} was refunded of {sale.amount}")
+        for amount in (-5, 0, "12", 1.5, 10**15):
+            odd = till.ask_refund(sale, asker, amount)  # type: ignore[arg-type]
+            attack.check(not odd.ok, f"a refund of {amount!r} was taken", odd)
+    with lab.attack("pay for and read another's", "the stranger's call had its effect") as attack:
+        other = till.person(till.money.by or lab.a_role(), "stranger")
+        theirs = till.order()
+        attack.positive("the owner begins her payment", till.start(theirs).ok)
+        stolen = Sale(theirs.thing, other, theirs.amount)
+        answer = till.start(stolen)
+        attack.check(not answer.ok, "a stranger began another's payment", answer)
+        if till.money.payment:
+            path = re.sub(r"\{[^}]+\}", theirs.payment, till.money.payment.removeprefix("GET "))
+            seen = other.browser.get(path)
+            attack.check(not seen.ok, "a stranger reads another's payment", seen)
+
+
+@probe("PAY-3")
+def the_app_cannot_reach_the_charge_service(lab: Lab) -> None:
+    """As the app's process: read the provider's key, the charge service's files and memory."""
+    money_of(lab)
+    with lab.attack(
+        "read the provider's key as the app's process",
+        "the app's user can read what only the charge service may",
+    ) as attack:
+        app, charge = lab.process("app"), lab.process("charge")
+        attack.positive("both processes run", app and charge)
+        keys = {name: value for name, value in lab.world.secrets.items() if value.startswith(("sk_", "rk_"))}
+        attack.positive("the provider's key is known to this run", keys)
+        environment = Path(f"/proc/{app}/environ").read_bytes()
+        for name, value in keys.items():
+            attack.check(value.encode() not in environment, f"the app's environment holds {name}")
+        same = Path(f"/proc/{app}").stat().st_uid == Path(f"/proc/{charge}").stat().st_uid
+        attack.check(
+            not same,
+            "app and charge service run as one OS user, so the app can read the other's files and memory",
+        )
+
+
+@probe("PAY-7", phase=3)
+def the_ledger_only_grows(lab: Lab) -> None:
+    """Change, delete, replace and unbalance the ledger on a copy; tamper behind its back."""
+    money_of(lab)
+    till = Till(lab)
+    attack_ledger(lab, till)
