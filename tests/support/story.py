@@ -404,11 +404,10 @@ class Story:
             if client.safely("GET", f"/api/orders/{bought.id}")["status"] == "paid":
                 return
 
-    def _refund(self, bought: Bought, chance: random.Random) -> None:
-        amount, decision = (
-            chance.randint(1, bought.total),
-            chance.choice(["approve", "approve", "reject", ""]),
-        )
+    def _refund(self, bought: Bought, chance: random.Random, decision: str | None) -> None:
+        amount = chance.randint(1, bought.total)
+        if decision is None:
+            decision = chance.choice(["approve", "approve", "reject", ""])
         reason = f"refund of {bought.note}"
         body = {"amount": amount, "currency": "EUR", "reason": reason}
         with self.support.lock:
