@@ -81,9 +81,9 @@ MUTANTS = (
         "WHK-5",
         "the-declared-window-is-not-held",
         [
-            library("webhooks/service.py", "expires_at=now + config.dedupe_window,", "expires_at=now + 2 * config.tolerance,"),
+            library("webhooks/service.py", "expires_at=now + config.dedupe_window,", "expires_at=now + config.dedupe_window / 7,"),
             library("webhooks/service.py", '"dedupe_window_s": int(config.dedupe_window.total_seconds()),',
-                    '"dedupe_window_s": 2 * int(config.tolerance.total_seconds()),'),
+                    '"dedupe_window_s": int(config.dedupe_window.total_seconds()) // 7,'),
         ],
     ),
     Mutant(
