@@ -158,6 +158,7 @@ class Redoubt:
         """Check that every route is guarded, load policies and switches, and follow both from now on."""
         services = self.services
         await services.start()
+        await services.head.refresh()  # a slow start must not find it stale
         policies = services.head.policies()
         if policies is None:
             raise AlreadyBound(
