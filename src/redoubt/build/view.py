@@ -244,14 +244,11 @@ def payment_webhook(spec: Spec) -> str | None:
 
 
 def staff_roles(spec: Spec) -> list[str]:
-    """Return the roles that must hold a passkey: the operator's, and those that approve or confirm anything."""
-    found = {OPERATOR}
-    for rule in spec.permissions:
-        if rule.step_up or any(
-            action.startswith(("Approval.", "Console.", "Switch.")) for action in rule.actions
-        ):
-            found |= set(rule.roles)
-    return sorted(found - {name for name, role in spec.roles.items() if role.sign_up})
+    """Return the roles that sign in by passkey only: all that people are enrolled for rather than sign up to.
+
+    Each of them came with a passkey, and sees or does what is not their own: a mailbox is not enough for that.
+    """
+    return sorted({OPERATOR} | {name for name, role in spec.roles.items() if not role.sign_up})
 
 
 def roles_with(spec: Spec, action: str) -> list[str]:

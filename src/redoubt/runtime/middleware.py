@@ -20,6 +20,7 @@ from redoubt.audit import Event
 from redoubt.core.db import StorageUnavailable
 from redoubt.core.errors import RedoubtError
 from redoubt.core.problem import Problem, internal_error
+from redoubt.guard.errors import Killed
 from redoubt.guard.limits import Rule
 from redoubt.identity.network import host_of
 
@@ -214,6 +215,8 @@ def as_problem(error: Exception, request_id: str) -> Problem:
         return Problem(
             503, "unavailable", "The app is busy; try again in a moment.", headers={"Retry-After": "1"}
         )
+    if isinstance(error, Killed):
+        return Problem(503, "switched-off", "This is switched off for now.", headers={"Retry-After": "60"})
     log.error("request %s failed", request_id, exc_info=error)
     return internal_error()
 
