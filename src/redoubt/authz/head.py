@@ -72,8 +72,15 @@ class PolicyHead:
         return decider.why if isinstance(decider, DenyAll) else None
 
     async def refresh(self) -> None:
-        """Look at the head once and follow it; raises when the database cannot be asked."""
+        """Look at the head once and follow it; raises when the database cannot be asked.
+
+        Who waited for a look that began after they asked has what they wanted: a stale head is looked at once, not
+        once for every request that finds it stale.
+        """
+        wanted = self._core.clock.monotonic()
         async with self._refreshing:
+            if self._confirmed is not None and self._confirmed > wanted:
+                return
             asked = self._core.clock.monotonic()
             self._loaded = await self._core.db.read(self._read)
             self._confirmed = asked
