@@ -204,6 +204,36 @@ async def test_a_full_lane_leaves_room_for_others(ready: Core) -> None:
     await loop
 
 
+async def test_a_long_call_keeps_its_lease(
+    ready: Core, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("redoubt.core.jobs._RENEW_SECONDS", 0.02)
+    started, resume = asyncio.Event(), asyncio.Event()
+
+    async def slow(job: Job) -> None:
+        started.set()
+        await resume.wait()
+
+    runner = Jobs(ready)
+    runner.outward("greet", slow, lambda tx, job, outcome: leave_effect(tx, job))
+    job_id = ready.db.write_sync(lambda tx: enqueue(tx, ready, "greet", {"name": "a"}))
+    stop = asyncio.Event()
+    loop = asyncio.create_task(runner.run(stop, idle=0.01))
+    await started.wait()
+    before = state_of(ready, job_id)["lease_until"]
+    clock.advance(timedelta(seconds=10))
+    for _ in range(500):
+        if state_of(ready, job_id)["lease_until"] > before:
+            break
+        await asyncio.sleep(0.02)
+    clock.advance(timedelta(seconds=10))
+    assert ready.db.write_sync(lambda tx: claim(tx, clock.now(), "other", ["greet"], 1)) == []
+    resume.set()
+    stop.set()
+    await loop
+    assert effect_count(ready) == 1
+
+
 def test_claiming_is_ordered_by_when_work_was_due(ready: Core, clock: ManualClock) -> None:
     later = ready.db.write_sync(
         lambda tx: enqueue(tx, ready, "k", {}, run_at=clock.now() - timedelta(seconds=1))

@@ -13,7 +13,9 @@ def canonical_json(value: Any) -> bytes:
     Raises TypeError for a float or for anything JSON has no form of: a hash over them would not be stable.
     """
     _refuse_floats(value, 0)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 def sha256_hex(data: bytes) -> str:

@@ -1,7 +1,7 @@
 """The root of every error tree.
 
-    RedoubtError
-    └── each domain's own tree, drawn at the top of its errors.py
+RedoubtError
+└── each domain's own tree, drawn at the top of its errors.py
 """
 
 from __future__ import annotations

@@ -52,7 +52,8 @@ jobs = sa.Table(
 
 DOMAIN = Domain(name="core", migrations=Path(__file__).parent / "migrations", metadata=metadata)
 
-_LEASE = timedelta(seconds=60)
+_LEASE = timedelta(seconds=15)
+_RENEW_SECONDS = 5.0
 _KEPT = timedelta(days=7)
 _MAX_ERROR = 500
 
@@ -179,7 +180,7 @@ def _insert_once(tx: Tx) -> Any:
 def claim(
     tx: Tx, now: datetime, token: str, kinds: Sequence[str], limit: int, *, full_lanes: Sequence[str] = ()
 ) -> list[Job]:
-    """Claim up to `limit` due jobs of `kinds` for one minute; a job whose worker died is claimed again after that."""
+    """Claim up to `limit` due jobs of `kinds`; a job whose worker died is claimed again 15 seconds later."""
     due = sa.or_(
         sa.and_(jobs.c.state == "ready", jobs.c.run_at <= now),
         sa.and_(jobs.c.state == "running", jobs.c.lease_until < now),
@@ -235,6 +236,7 @@ class Jobs:
         self._core = core
         self._handlers: dict[str, _Handler] = {}
         self._running: set[asyncio.Task[None]] = set()
+        self._held: dict[str, str] = {}  # job id → lease token, while its handler runs
         self._lanes: Counter[str] = Counter()
         self._concurrency = concurrency
 
@@ -279,6 +281,13 @@ class Jobs:
 
     async def run(self, stop: asyncio.Event, *, idle: float = 0.1) -> None:
         """Run due jobs until `stop` is set, then wait for those under way."""
+        renewing = asyncio.create_task(self._renew())
+        try:
+            await self._work(stop, idle)
+        finally:
+            renewing.cancel()
+
+    async def _work(self, stop: asyncio.Event, idle: float) -> None:
         while not stop.is_set():
             free = self._concurrency - len(self._running)
             claimed: list[Job] = []
@@ -358,8 +367,29 @@ class Jobs:
     def _lane_limit(self) -> int:
         return max((handler.lane_limit for handler in self._handlers.values()), default=0)
 
+    async def _renew(self) -> None:
+        """Hold on to what runs here: a lease is short so that a dead worker's jobs are soon somebody else's."""
+        while True:
+            await asyncio.sleep(_RENEW_SECONDS)
+            held = dict(self._held)
+            if not held:
+                continue
+            until = self._core.clock.now() + _LEASE
+            statement = (
+                sa.update(jobs)
+                .where(
+                    jobs.c.id.in_(held), jobs.c.lease_token.in_(set(held.values())), jobs.c.state == "running"
+                )
+                .values(lease_until=until)
+            )
+            try:
+                await self._core.db.write(lambda tx, statement=statement: tx.execute(statement))  # type: ignore[misc]
+            except Exception:
+                log.exception("leases could not be renewed; trying again")
+
     async def _run(self, job: Job) -> None:
         handler = self._handlers[job.kind]
+        self._held[job.id] = job.lease_token
         try:
             if job.attempts > job.max_attempts:  # it took its worker down every time
                 raise GiveUp("every worker that took it up ended before it did.")
@@ -385,6 +415,7 @@ class Jobs:
         except Exception as error:
             await self._failed(job, handler, error)
         finally:
+            self._held.pop(job.id, None)
             self._lanes[job.lane] -= 1
 
     async def _failed(self, job: Job, handler: _Handler, error: Exception) -> None:
