@@ -18,7 +18,7 @@ from .masking import Masker
 if TYPE_CHECKING:
     from .lab import Lab
 
-READING, NORMAL, DISRUPTIVE, LAST = range(4)
+READING, NORMAL, DISRUPTIVE, SEARCHING, LAST = range(5)
 _MOST_EXCHANGES = 60
 
 

@@ -43,7 +43,8 @@ def decisions_follow_the_table(lab: Lab) -> None:
         "try each operation as each role on own and others' objects", "allowed and refused as the table says"
     ) as attack:
         allowed = refused = 0
-        for role, operation in product(people, lab.api.operations):
+        deletions_last = sorted(lab.api.operations, key=lambda one: one.method == "DELETE")
+        for operation, role in product(deletions_last, people):
             if operation.open or operation.key in lab.target.public:
                 continue
             for own in (True, False):
@@ -86,7 +87,7 @@ def decisions_follow_the_table(lab: Lab) -> None:
             "some were allowed and some refused", allowed and refused, f"{allowed} allowed, {refused} refused"
         )
         attack.details.append(f"{allowed} cells allowed, {refused} refused")
-    _risk_cells(lab, people, stock)
+    _risk_cells(lab, people, shop)
 
 
 def _stock(lab: Lab, shop: Workshop, people: dict[str, Person]) -> dict[str, list[Thing]]:
@@ -140,7 +141,7 @@ def _said_yes(answer: Answer, operation: Operation) -> bool | None:
     return None
 
 
-def _risk_cells(lab: Lab, people: dict[str, Person], stock: dict[str, list[Thing]]) -> None:
+def _risk_cells(lab: Lab, people: dict[str, Person], shop: Workshop) -> None:
     risky = [one for one in lab.target.access or () if one.risk_max is not None]
     if not risky:
         return
@@ -152,7 +153,9 @@ def _risk_cells(lab: Lab, people: dict[str, Person], stock: dict[str, list[Thing
         role = next(one for one in line.roles if one in people)
         person = people[role]
         operation = next((found for name in line.do if (found := lab.api.find(name)) is not None), None)
-        thing = _thing_for(lab, stock, operation, role, True) if operation is not None else None
+        kinds = (one for one in lab.api.resources() if operation and operation.path.startswith(one.item))
+        kind = next(kinds, None)
+        thing = shop.make(kind, person) if kind is not None else None  # one that no other cell has moved
         if operation is None or thing is None:
             raise Unshown("no object of the risk-bounded kind could be made")
         home = person.browser.send(operation.method, operation.at(id=thing.id), json=_harmless(operation))
@@ -175,7 +178,9 @@ def old_decisions_replay_under_their_version(lab: Lab) -> None:
             person.browser.get(kind.listing.path)
         listed = lab.command("decisions")
         attack.positive("recorded decisions can be listed", listed.returncode == 0, listed.stderr[-200:])
-        decisions = json.loads(listed.stdout or "[]")
+        found = json.loads(listed.stdout or "[]")
+        entries = found.get("entries", []) if isinstance(found, dict) else found
+        decisions = [one for one in entries if one.get("target_id")]  # of what is not there nothing was read
         attack.positive("decisions were recorded", decisions)
         versions = lab.command("policy_versions")
         attack.positive("stored versions can be listed", versions.returncode == 0, versions.stderr[-200:])

@@ -215,6 +215,8 @@ def outages(lab: Lab) -> None:
             paid = till.is_paid(sale)
             count = till.charges(sale)
             attack.check(count == 1, f"{kind} led to {count} charges")
+            pages = till.payable(sale)
+            attack.check(pages <= 1, f"{kind} led to {pages} pages on which it can be paid")
             attack.check(paid, f"after {kind} the app never learnt that it was paid: {till.state(sale)}")
     with lab.attack(
         "fault the provider's page and its events", "not exactly one charge, or the app never learns of it"
@@ -231,6 +233,8 @@ def outages(lab: Lab) -> None:
             lab.provider("POST", "/faults/clear", json={})
             count = till.charges(sale)
             attack.check(count == 1, f"{kind} led to {count} charges")
+            pages = till.payable(sale)
+            attack.check(pages <= 1, f"{kind} led to {pages} pages on which it can be paid")
             attack.check(paid, f"after {kind} the app never learnt that it was paid: {till.state(sale)}")
     with lab.attack(
         "kill the charge service while a payment is under way", "not exactly one charge"

@@ -92,7 +92,9 @@ def _tries(db: sqlite3.Connection, table: str) -> list[_Try]:
     )
     for verb in ("INSERT OR REPLACE INTO", "REPLACE INTO"):
         made.append(_Try(f"{verb} {table} of the same row", f'{verb} "{table}" VALUES ({marks})', changed))
-    fresh = tuple(_fresh(column, value) for column, value in zip(columns, row, strict=True))
+    newest = db.execute(f'SELECT * FROM "{table}" ORDER BY rowid DESC LIMIT 1').fetchone()
+    last = dict(zip(columns, newest, strict=True))
+    fresh = tuple(_fresh(column, value, last) for column, value in last.items())
     made.append(_Try(f"an unbalanced entry in {table}", f'INSERT INTO "{table}" VALUES ({marks})', fresh))
     made.append(
         _Try(
@@ -114,12 +116,14 @@ def _other(value: Any) -> Any:
     return f"{value}x"
 
 
-def _fresh(column: str, value: Any) -> Any:
-    """Return a value for a new row that would unbalance the books: other ids, one side of the amount doubled."""
-    if column == "id":
+def _fresh(column: str, value: Any, last: dict[str, Any]) -> Any:
+    """Return a value for a new row that goes on from the last one, so that its balance alone can be what refuses it."""
+    if column in ("id", "intent"):
         return f"{value}-forged"
     if column == "seq" and isinstance(value, int):
-        return value + 1_000_000
+        return value + 1
+    if column == "prev":
+        return last.get("hash", value)
     if column == "lines":
         return '[["cash", 100], ["sales", -99]]'
     return _other(value) if _AMOUNT.match(column) else value

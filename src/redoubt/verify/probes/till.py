@@ -137,6 +137,11 @@ class Till:
         """Return how many successful charges of this amount the provider made."""
         return len(self._objects("charge", amount=sale.amount, status="succeeded"))
 
+    def payable(self, sale: Sale) -> int:
+        """Return on how many pages of the provider this could be paid: each but one is a second charge in waiting."""
+        made = self._objects("checkout.session")
+        return len([one for one in made if one.get("amount_total") == sale.amount])
+
     def refunds(self, sale: Sale) -> list[dict[str, Any]]:
         """Return the refunds that the provider made of this sale's charge."""
         charges = self._objects("charge", amount=sale.amount, status="succeeded")
