@@ -22,6 +22,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="only those of the ordinary suite")
     parser.add_argument("--jobs", type=int, default=1, help="how many at once")
     parser.add_argument("--clean", action="store_true", help="no mutant: every control must be proven")
+    parser.add_argument(
+        "--unproven", action="store_true", help="do not first prove the controls without a mutant"
+    )
     parser.add_argument("--app", type=Path, help="an app that `redoubt build` wrote, instead of a new one")
     given = parser.parse_args()
     wanted = {name for text in given.only for name in text.split(",")}
@@ -34,6 +37,9 @@ def main() -> int:
         bench = Bench(shop.resolve(), folder)
         if given.clean:
             return _clean(bench, [one for one in PROVEN if not wanted or one in wanted])
+        if not given.unproven:
+            _clean(bench, list(dict.fromkeys(one.control for one in chosen)))
+            print(flush=True)
         with ThreadPoolExecutor(given.jobs) as pool:
             results = _told(pool.map(bench.run, chosen))
     killed = sum(one.state == "killed" for one in results)
@@ -50,7 +56,7 @@ def _told(results: Iterable[Result]) -> list[Result]:
 
 
 def _clean(bench: Bench, controls: list[str]) -> int:
-    findings = bench.clean(controls)
+    findings = bench.prove(controls)
     for control in controls:
         print(f"{findings[control]['verdict']:<10} {control:<7} {findings[control]['reason'][:300]}")
     return 0 if all(findings[one]["verdict"] == "proven" for one in controls) else 1

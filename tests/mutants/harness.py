@@ -49,29 +49,37 @@ class Bench:
         """Take `shop`, which `redoubt build` wrote, and copy the library into `scratch`."""
         self.shop, self._scratch = shop, scratch
         self._library = scratch / "library"
+        self._clean: dict[str, dict[str, Any]] = {}
         shutil.copytree(PACKAGE, self._library / "redoubt", ignore=_SKIPPED)
         compileall.compile_dir(self._library, quiet=2, workers=1)
 
     def run(self, mutant: Mutant) -> Result:
-        """Apply the mutant to copies and let verify judge its control there."""
+        """Apply the mutant to copies and let verify judge its control there.
+
+        Where `prove` was called before, a control that it did not find proven without the mutant makes it void.
+        """
         began = time.monotonic()
+        known = self._clean.get(mutant.control)
+        if known is not None and known["verdict"] != "proven":
+            return Result(mutant.id, "void", f"not proven without it: {known['reason']}", 0.0)
         try:
             with self.copies() as (app, library):
                 mutant.apply(app, library / "redoubt")
                 findings, told = self.verify(app, library, [mutant.control])
-        except (MutantStale, SyntaxError) as error:
+        except (MutantStale, SyntaxError, subprocess.TimeoutExpired) as error:
             return Result(mutant.id, "void", str(error), time.monotonic() - began)
         state, reason = _judge(findings.get(mutant.control), told)
         return Result(mutant.id, state, reason, time.monotonic() - began)
 
-    def clean(self, controls: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Return what verify finds on copies that only the harmless changes were made to."""
+    def prove(self, controls: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return what verify finds on copies that only the harmless changes were made to; mutants are measured by it."""
         with self.copies() as (app, library):
             for edit in HARMLESS:
                 edit.apply(app if edit.tree == APP else library / "redoubt")
             findings, told = self.verify(app, library, controls)
         if not findings:
             raise RuntimeError(told)
+        self._clean |= findings
         return findings
 
     def fits(self, mutant: Mutant) -> None:
