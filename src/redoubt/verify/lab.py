@@ -217,7 +217,7 @@ class Lab:
             raise Unshown(f"the process id of {name} is not known", add='processes: "{ready}"')
         return found
 
-    def command(self, name: str, **values: str) -> subprocess.CompletedProcess[str]:
+    def command(self, name: str, /, **values: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the target file and return how it ended."""
         given = self.target.commands.get(name)
         if given is None:

@@ -9,6 +9,7 @@ from . import (
     payments,
     powers,
     supply,
+    table,
     validation,
     webhooks,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "payments",
     "powers",
     "supply",
+    "table",
     "validation",
     "webhooks",
 ]

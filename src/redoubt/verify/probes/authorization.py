@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import re
 from itertools import product
-from typing import Any
 
-from ..browser import Answer
 from ..errors import LoginFailed, NoSubject, Unshown
 from ..lab import Lab
 from ..openapi import Operation
-from ..people import Person, deep
+from ..people import Person
 from ..probe import probe
 from ..samples import sample
 from ..shadow import shadow_routes
-from ..target import Access, call
-from ..things import Thing, Workshop
+from ..target import call
+from ..things import Workshop
 from .escalation import cast_of_two, cross_owner, function_level
+from .table import harmless
 
 
 @probe("AUZ-1")
@@ -26,144 +25,6 @@ def owners_keep_what_is_theirs(lab: Lab) -> None:
     alice, bob = cast_of_two(lab)
     cross_owner(lab, alice, bob)
     function_level(lab)
-
-
-@probe("AUZ-1")
-def decisions_follow_the_table(lab: Lab) -> None:
-    """Try every operation as every role, on one's own objects and others', with and without a fresh passkey."""
-    table = lab.target.access
-    if table is None:
-        raise Unshown(
-            "who may do what is not declared", add="access: [{as: [admin], do: [GET /admin/users]}, …]"
-        )
-    people = {role: lab.person(role) for role in lab.world.people.roles()}
-    shop = Workshop(lab, list(people.values()))
-    stock = _stock(lab, shop, people)
-    with lab.attack(
-        "try each operation as each role on own and others' objects", "allowed and refused as the table says"
-    ) as attack:
-        allowed = refused = 0
-        deletions_last = sorted(lab.api.operations, key=lambda one: one.method == "DELETE")
-        for operation, role in product(deletions_last, people):
-            if operation.open or operation.key in lab.target.public:
-                continue
-            for own in (True, False):
-                person = people[role]
-                thing = _thing_for(lab, stock, operation, role, own)
-                if operation.path_parameters and thing is None:
-                    continue
-                lines = [
-                    one
-                    for one in table
-                    if role in one.roles and {operation.key, operation.permission} & set(one.do)
-                ]
-                granting = [one for one in lines if _grants(one, own, thing)]
-                answer = person.browser.send(
-                    operation.method, operation.at(id=thing.id if thing else ""), json=_harmless(operation)
-                )
-                verdict = _said_yes(answer, operation)
-                if verdict is None:
-                    continue
-                if not granting:
-                    refused += 1
-                    whose = "own" if own else "another's"
-                    attack.check(
-                        not verdict, f"{role} may {operation.key} on {whose}, which the table denies", answer
-                    )
-                elif any(not one.step_up for one in granting):
-                    allowed += 1
-                    if not verdict:
-                        attack.unclear(
-                            f"{role} is refused {operation.key} ({answer.status}), which the table allows"
-                        )
-                else:
-                    refused += 1
-                    attack.check(
-                        not verdict and answer.status == 401,
-                        f"{role} may {operation.key} without a fresh passkey",
-                        answer,
-                    )
-        attack.positive(
-            "some were allowed and some refused", allowed and refused, f"{allowed} allowed, {refused} refused"
-        )
-        attack.details.append(f"{allowed} cells allowed, {refused} refused")
-    _risk_cells(lab, people, shop)
-
-
-def _stock(lab: Lab, shop: Workshop, people: dict[str, Person]) -> dict[str, list[Thing]]:
-    stock: dict[str, list[Thing]] = {}
-    for kind in lab.api.resources():
-        if kind.create is None:
-            continue
-        for person in people.values():
-            made = shop.make(kind, person)
-            if made is not None:
-                stock.setdefault(kind.item, []).append(made)
-    return stock
-
-
-def _thing_for(
-    lab: Lab, stock: dict[str, list[Thing]], operation: Operation, role: str, own: bool
-) -> Thing | None:
-    item = next((one for one in stock if operation.path == one or operation.path.startswith(one + "/")), None)
-    if item is None:
-        return None
-    for thing in stock[item]:
-        if (thing.owner.role == role) == own:
-            return thing
-    return None
-
-
-def _grants(line: Access, own: bool, thing: Thing | None) -> bool:
-    if line.own and not own and thing is not None:
-        return False
-    if line.states and thing is not None:
-        state = deep(thing.reread().json(), "status") or deep(thing.reread().json(), "state")
-        return state is None or state in line.states
-    return True
-
-
-def _harmless(operation: Operation) -> Any:
-    """Return a body that the app refuses as invalid after it has decided: nothing is changed by an allowed call."""
-    if operation.method in ("GET", "DELETE"):
-        return None
-    return {"no_such_member": True}
-
-
-def _said_yes(answer: Answer, operation: Operation) -> bool | None:
-    """Say whether the decision was yes; None where the answer does not tell."""
-    if answer.status in (401, 403):
-        return False
-    if answer.status == 404:
-        return False if operation.path_parameters else None
-    if answer.ok or answer.status in (400, 409, 422):
-        return True
-    return None
-
-
-def _risk_cells(lab: Lab, people: dict[str, Person], shop: Workshop) -> None:
-    risky = [one for one in lab.target.access or () if one.risk_max is not None]
-    if not risky:
-        return
-    with lab.attack(
-        "do a risk-bounded action from a strange network",
-        "refused, or asked for more, where risk is above the bound",
-    ) as attack:
-        line = risky[0]
-        role = next(one for one in line.roles if one in people)
-        person = people[role]
-        operation = next((found for name in line.do if (found := lab.api.find(name)) is not None), None)
-        kinds = (one for one in lab.api.resources() if operation and operation.path.startswith(one.item))
-        kind = next(kinds, None)
-        thing = shop.make(kind, person) if kind is not None else None  # one that no other cell has moved
-        if operation is None or thing is None:
-            raise Unshown("no object of the risk-bounded kind could be made")
-        home = person.browser.send(operation.method, operation.at(id=thing.id), json=_harmless(operation))
-        attack.positive("at home it is allowed", _said_yes(home, operation))
-        version = re.sub(r"Chrome/\d+", "Chrome/143", person.browser.agent)
-        away = person.browser.clone(f"{role} away", lab.browser("away", agent=version))
-        answer = away.send(operation.method, operation.at(id=thing.id), json=_harmless(operation))
-        attack.details.append(f"away it answers {answer.status}, bound {line.risk_max}")
 
 
 @probe("AUZ-3", phase=2)
@@ -184,7 +45,7 @@ def old_decisions_replay_under_their_version(lab: Lab) -> None:
         attack.positive("decisions were recorded", decisions)
         versions = lab.command("policy_versions")
         attack.positive("stored versions can be listed", versions.returncode == 0, versions.stderr[-200:])
-        for one in decisions[:5]:
+        for one in decisions[:2]:
             done = lab.command("policy_replay", id=str(one.get("id", "")))
             said = json.loads(done.stdout) if done.stdout.strip().startswith("{") else {}
             attack.check(
@@ -279,7 +140,7 @@ def _roles_without_grants(lab: Lab, alice: Person) -> None:
                     raise Unshown(str(error)) from None
             tried += 1
             answer = people[role].browser.send(
-                operation.method, operation.at(id="1"), json=_harmless(operation)
+                operation.method, operation.at(id="1"), json=harmless(operation)
             )
             attack.check(
                 answer.status in (401, 403, 404), f"{role} gets {answer.status} from {operation.key}", answer

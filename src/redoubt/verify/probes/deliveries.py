@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
+from urllib.parse import urlencode
 
 from ..browser import Answer, Browser
 from ..errors import NoSubject, Unshown
@@ -11,7 +13,7 @@ from ..lab import Lab
 from ..people import Person
 from ..probe import Attack
 from ..signing import SCHEMES, payload
-from ..target import Webhook
+from ..target import Webhook, call
 
 
 class Sender:
@@ -91,14 +93,23 @@ class Effects:
                 add="webhooks: [{effect: {read: GET /api/things, as: user}}]",
             )
         browser = self._reader.browser if isinstance(self._reader, Person) else self._reader
-        answer = browser.get(self._effect.read.removeprefix("GET "))
-        found = answer.json()
-        rows = (
-            next((found[key] for key in ("items", "results", "data") if key in found), [])
-            if isinstance(found, dict)
-            else found
-        )
-        return sum(canary in json.dumps(row) for row in rows) if isinstance(rows, list) else 0
+        return sum(canary in json.dumps(row) for row in self._rows(browser, call(self._effect.read)[1]))
+
+    def _rows(self, browser: Browser, path: str) -> list[Any]:
+        """Return the whole list, page by page where it has pages."""
+        described = self._lab.world.api.find(f"GET {path}") if self._lab.world.api is not None else None
+        names = {str(one.get("name")) for one in described.parameters} if described is not None else set()
+        query = {"limit": "100"} if "limit" in names else {}
+        rows: list[Any] = []
+        for _ in range(20):
+            found = browser.get(f"{path}?{urlencode(query)}" if query else path).json()
+            if not isinstance(found, dict):
+                return found if isinstance(found, list) else rows
+            rows += next((found[key] for key in ("items", "results", "data") if key in found), [])
+            if not found.get("next") or "after" not in names:
+                break
+            query["after"] = str(found["next"])
+        return rows
 
     def happened(self, canary: str, seconds: float = 10.0) -> bool:
         """Wait until the canary shows."""

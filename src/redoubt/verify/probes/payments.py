@@ -307,6 +307,9 @@ def payment_failures(lab: Lab) -> None:
 def double_submits_and_refund_abuse(lab: Lab) -> None:
     """Submit twice and at once; refund more than was charged, twice, and another's."""
     till = Till(lab)
+    how = till.approvals()
+    approver = till.person(how.role, "frank")
+    asker = till.person(till.money.refund_by or how.role, "asker")
     with lab.attack("submit one payment many times", "more than one charge") as attack:
         sale = till.order()
         attack.positive("a payment can be begun", till.start(sale).ok)
@@ -322,11 +325,6 @@ def double_submits_and_refund_abuse(lab: Lab) -> None:
         late = till.start(sale)
         attack.check(not late.member(till.money.redirect), "what is paid can be paid again", late)
     with lab.attack("refund more than was charged", "the provider refunded more than it charged") as attack:
-        how = till.approvals()
-        asker, approver = (
-            till.person(till.money.refund_by or how.role, "asker"),
-            till.person(how.role, "frank"),
-        )
         asked = [
             till.ask_refund(sale, asker, amount) for amount in (sale.amount + 1, sale.amount, sale.amount, 1)
         ]

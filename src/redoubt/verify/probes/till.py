@@ -83,7 +83,7 @@ class Till:
             sale.redirect = str(answer.member(self.money.redirect) or sale.redirect)
         return answer
 
-    def page(self, sale: Sale, seconds: float = 30.0) -> str:
+    def page(self, sale: Sale, seconds: float = 60.0) -> str:
         """Return the address of the provider's page, waiting for it while the provider was out of reach."""
 
         def there() -> str:
