@@ -42,6 +42,8 @@ def access() -> AccessModel:
     actions.append(Action("Payment.read", "Payment", "object", (Allow(role="customer", owner=True), *staff)))
     limits = (Allow(role="support", amount_max=5000), Allow(role="finance", step_up=True))
     actions.append(Action("Payment.refund", "Payment", "object", limits))
+    lists = tuple(Allow(role) for role in ("customer", "support", "finance"))
+    actions.append(Action("Payment.list", "Payment", "collection", lists))
     return AccessModel(ROLES, [ResourceType("Payment", owner=True)], actions)
 
 

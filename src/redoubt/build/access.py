@@ -26,10 +26,11 @@ def access_model(spec: Spec) -> AccessModel:
                 Action(full, name, "collection" if verb == "list" else "object", tuple(granted[full]))
             )
     if spec.payments is not None:
-        actions += [
-            Action(f"Payment.{verb}", "Payment", "object", tuple(granted[f"Payment.{verb}"]))
-            for verb in ("read", "refund")
-        ]
+        for verb in ("list", "read", "refund"):
+            full = f"Payment.{verb}"
+            actions.append(
+                Action(full, "Payment", "collection" if verb == "list" else "object", tuple(granted[full]))
+            )
     for given in operator_actions(OPERATOR):
         more = tuple(allow for allow in granted[given.name] if allow not in given.allow)
         actions.append(Action(given.name, given.resource, given.scope, (*given.allow, *more)))

@@ -221,7 +221,7 @@ def _payments() -> dict[str, Any]:
     listed = {"type": "object", "properties": {"items": {"type": "array", "items": {"type": "object"}}}}
     return {
         "/api/payments": {
-            "get": _operation("List those that the caller may read", None, {"200": "Them"}, listed)
+            "get": _operation("List those that the caller may read", "Payment.list", {"200": "Them"}, listed)
         },
         "/api/payments/{id}": {
             **one,

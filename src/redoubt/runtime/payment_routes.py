@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from redoubt.authz import Entity, authenticated, permit, user_uid
+from redoubt.authz import Entity, collection_entity, permit, user_uid
 from redoubt.authz.models import app_entity
 from redoubt.core.db import Tx
 from redoubt.core.problem import Problem
@@ -70,7 +70,10 @@ def routes(charging: Charging, approvals: Approvals) -> Sequence[Route]:
         payment: Payment = GuardedRequest.of(request).resource
         return JSONResponse(payment.public())
 
-    @authenticated()
+    async def every(request: Request) -> Entity:
+        return collection_entity("Payment", GuardedRequest.of(request).tenant)
+
+    @permit("Payment.list", resource=every)
     async def index(request: Request) -> Response:
         found, after = await _readable(request)
         return JSONResponse({"items": [one.public() for one in found], "next": after})
@@ -80,7 +83,7 @@ def routes(charging: Charging, approvals: Approvals) -> Sequence[Route]:
         approval_id = await ask(request)
         return JSONResponse({"approval_id": approval_id, "url": f"/console/approvals/{approval_id}"}, 202)
 
-    @authenticated()
+    @permit("Payment.list", resource=every)
     async def index_page(request: Request) -> Response:
         g = GuardedRequest.of(request)
         found, after = await _readable(request)

@@ -40,7 +40,7 @@ RESERVED_ACTIONS = frozenset({*CRUD, "new", "edit", "pay", "refund", "options", 
 OPERATOR = "operator"
 """The role that the first two enrolment links give."""
 LIBRARY_ACTIONS: dict[str, tuple[str, ...]] = {
-    "Payment": ("read", "refund"),
+    "Payment": ("list", "read", "refund"),
     **{
         group: tuple(action.name.split(".")[1] for action in actions)
         for group, actions in groupby(operator_actions(), key=lambda action: action.name.split(".")[0])
