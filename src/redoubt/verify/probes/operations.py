@@ -43,7 +43,7 @@ def what_happens_leaves_its_event(lab: Lab) -> None:
             lab.logout(again)
         wanted: dict[str, Any] = {
             "a login": r"login",
-            "a decision": r"^authz|authoriz|^decision|policy",
+            "a decision": r"^authz\.decide|^authoriz|^decision",
             "a logout": r"logout",
         }
         if lab.target.money is not None:
