@@ -129,7 +129,7 @@ class MacKey:
 
     def digest(self, data: bytes | str) -> bytes:
         """Return the tag of `data` under the newest generation."""
-        return _hmac(self._ring.current("mac", self._purpose)[1], data)
+        return self._ring.tag(self._ring.current("mac", self._purpose)[1], data)
 
     def hexdigest(self, data: bytes | str) -> str:
         """Return `digest` in hexadecimal."""
@@ -137,7 +137,9 @@ class MacKey:
 
     def digests(self, data: bytes | str) -> list[bytes]:
         """Return the tag under every live generation, newest first: look-ups of stored tags use them all."""
-        return [_hmac(key, data) for _, key in reversed(self._ring.generations("mac", self._purpose))]
+        return [
+            self._ring.tag(key, data) for _, key in reversed(self._ring.generations("mac", self._purpose))
+        ]
 
     def verify(self, data: bytes | str, tag: bytes) -> bool:
         """Say, in constant time for each generation, whether `tag` belongs to `data`."""
@@ -211,7 +213,7 @@ class Keyring:
         return (
             header
             + nonce
-            + AESGCM(_hmac(key, header)).encrypt(nonce, plaintext, _seal_aad(purpose, header, aad))
+            + AESGCM(self.tag(key, header)).encrypt(nonce, plaintext, _seal_aad(purpose, header, aad))
         )
 
     def open_sealed(self, purpose: str, blob: bytes, aad: bytes = b"") -> bytes:
@@ -232,7 +234,9 @@ class Keyring:
         if number not in keys:
             raise broken
         try:
-            return AESGCM(_hmac(keys[number], header)).decrypt(nonce, sealed, _seal_aad(purpose, header, aad))
+            return AESGCM(self.tag(keys[number], header)).decrypt(
+                nonce, sealed, _seal_aad(purpose, header, aad)
+            )
         except InvalidTag:
             raise broken from None
 
@@ -285,6 +289,20 @@ class Keyring:
             ]
         return found
 
+    def tag(self, key: bytes, data: bytes | str) -> bytes:
+        """Return the HMAC-SHA256 of `data`: for the key objects of this module.
+
+        From a prepared state, not by `hmac.digest`: that one gives up the interpreter's lock each time, and a busy
+        server then waits for it several times a request.
+        """
+        prepared = self._prepared
+        state = prepared.get(key)
+        if state is None:
+            state = prepared[key] = hmac.new(key, digestmod="sha256")
+        mac = state.copy()
+        mac.update(data.encode() if isinstance(data, str) else data)
+        return mac.digest()
+
     def __repr__(self) -> str:
         return f"Keyring({str(self._path)!r})"
 
@@ -292,6 +310,7 @@ class Keyring:
         self._stamp = stamp
         self._state = state
         self._cache: dict[tuple[str, str], list[tuple[int, bytes]]] = {}
+        self._prepared: dict[bytes, hmac.HMAC] = {}
         self._signers: dict[tuple[str, int], Ed25519Signer] = {}
 
     @contextmanager
@@ -358,10 +377,6 @@ def _file_key(master: Secret, salt: bytes) -> bytes:
 
 def _derive(seed: bytes, info: str) -> bytes:
     return HKDF(SHA256(), 32, None, info.encode()).derive(seed)
-
-
-def _hmac(key: bytes, data: bytes | str) -> bytes:
-    return hmac.digest(key, data.encode() if isinstance(data, str) else data, "sha256")
 
 
 def _seal_aad(purpose: str, header: bytes, aad: bytes) -> bytes:
