@@ -35,6 +35,11 @@ MUTANTS = (
     ),
     Mutant(
         "AUZ-1",
+        "risk-is-not-read",
+        [library(_ENFORCE, '            "risk": caller.risk,\n', '            "risk": 0,\n')],
+    ),
+    Mutant(
+        "AUZ-1",
         "a-denial-is-only-noted",
         [library(_ENFORCE, '        raise Problem(403, "denied", "You may not do this.")\n\n    async def _decide(',
                  "        request.scope[RESOURCE] = resource\n        return decision\n\n    async def _decide(")],
