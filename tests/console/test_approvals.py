@@ -109,12 +109,16 @@ async def test_expired_consumed_and_withdrawn_requests_are_conflicts(
     assert (await second.approve(approval)).json()["code"] == "approval-decided"
     assert (await second.approve(approval)).status_code == 409
     await first.form("/console/switches/kill", capability="webhooks.out", tenant="*", reason="again")
-    withdrawn = (await first.post("/console/switches/enable", {"capability": "webhooks.out", "ticket": "T"})).json()
+    withdrawn = (
+        await first.post("/console/switches/enable", {"capability": "webhooks.out", "ticket": "T"})
+    ).json()
     path = f"/console/approvals/{withdrawn['approval_id']}"
     assert (await first.form(f"{path}/reject", reason="a mistake")).status_code == 303
     assert (await second.approve(withdrawn["approval_id"])).status_code == 409
     assert (await second.post(f"{path}/reject", {"reason": "late"})).status_code == 409
-    stale = (await first.post("/console/switches/enable", {"capability": "webhooks.out", "ticket": "T"})).json()
+    stale = (
+        await first.post("/console/switches/enable", {"capability": "webhooks.out", "ticket": "T"})
+    ).json()
     await second.form("/console/switches/kill", capability="webhooks.out", tenant="*", reason="a second kill")
     assert (await second.approve(stale["approval_id"])).json()["code"] == "approval-stale"
     assert state(world) == "killed"

@@ -33,8 +33,6 @@ def target_file(spec: Spec) -> str:
         "webhooks": [_webhook(spec, name) for name in spec.webhooks.incoming],
     }
     if spec.payments is not None:
-        # The list of payments shows each caller those that they may read.
-        document["access"].append({"as": roles_with(spec, "Payment.read"), "do": ["GET /api/payments"]})
         document |= _money(spec)
     return _HEAD + yaml.safe_dump(document, sort_keys=False, width=118, default_flow_style=None)
 

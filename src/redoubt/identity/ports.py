@@ -31,7 +31,9 @@ class PasskeyWatcher(Protocol):
     """Told of passkeys that come and go, in the transaction that does it; bound to payments, whose charge service
     checks approvers by itself."""
 
-    def passkey_added(self, tx: Tx, tenant: str, user_id: str, credential_id: bytes, public_key: bytes) -> None:
+    def passkey_added(
+        self, tx: Tx, tenant: str, user_id: str, credential_id: bytes, public_key: bytes
+    ) -> None:
         """Take note of a new passkey; `public_key` is its COSE_Key (RFC 9052, section 7)."""
         ...
 

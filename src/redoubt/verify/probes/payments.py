@@ -293,7 +293,7 @@ def payment_failures(lab: Lab) -> None:
     with lab.attack(
         "break the provider while a payment is begun", "a stack trace, or a payment that is lost"
     ) as attack:
-        lab.provider("POST", "/faults", json={"kind": "error_before", "operation": "*", "times": 3})
+        lab.provider("POST", "/faults", json={"kind": "refuse", "operation": "*", "times": 2})
         sale = till.order()
         answer = till.start(sale)
         lab.provider("POST", "/faults/clear", json={})
