@@ -19,9 +19,9 @@ class SignInFlow(Flow):
 
     async def register_options(self, browser: Browser, email: object) -> dict[str, Any]:
         """Begin a self sign-up for `email`; the answer is the same whether the address is known or not."""
+        await self._admit("register", browser)  # a closed door is no reason to answer without end
         self._sign_up_role()
         address = parse_email(email)
-        await self._admit("register", browser)
         handle = self.core.ids.random_bytes(32)
         data = {"email": address, "handle": handle.hex()}
         challenge = await self.core.db.write(
@@ -31,8 +31,8 @@ class SignInFlow(Flow):
 
     async def register_verify(self, browser: Browser, credential: Body, label: str = "") -> SignIn:
         """End a self sign-up: account, passkey, role and session, and a mail that proves the address."""
-        role = self._sign_up_role()
         await self._admit("register", browser)
+        role = self._sign_up_role()
 
         def effect(tx: Tx, challenge: Challenge) -> SignIn:
             new = self.passkeys.check_new(credential, challenge.value)
