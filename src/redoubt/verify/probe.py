@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 READING, NORMAL, DISRUPTIVE, SEARCHING, LAST = range(5)
 _MOST_EXCHANGES = 60
+_MOST_BEFORE = 24
 
 
 @frozen
@@ -58,6 +59,7 @@ class Attack:
 
     name: str
     oracle: str
+    before: list[Exchange] = field(factory=list)
     exchanges: list[Exchange] = field(factory=list)
     positives: list[Check] = field(factory=list)
     outcome: Outcome | None = None
@@ -99,22 +101,38 @@ class Attack:
 
     def evidence(self, masker: Masker) -> Evidence:
         """Return what this attack showed, with every secret that is known by now masked."""
-        kept, dropped = self.exchanges, 0
-        if len(kept) > _MOST_EXCHANGES:
-            dropped = len(kept) - _MOST_EXCHANGES
-            half = _MOST_EXCHANGES // 2
-            kept = kept[:half] + kept[-half:]
+        actors = {one.actor for one in self.exchanges}
+        before = [one for one in self.before if one.actor in actors][-_MOST_BEFORE:]
+        kept = [*before, *self.exchanges]
+        tell: Mapping[str, Any] | None = (
+            None if self.tell is None else {**self.tell, "exchange": self.tell["exchange"] + len(before)}
+        )
+        kept, tell, dropped = _shortened(kept, tell)
         details = list(dict.fromkeys(self.details))
         text = "; ".join(details[:6]) + (f"; and {len(details) - 6} more" if len(details) > 6 else "")
         if dropped:
-            text += f"{' ' if text else ''}({dropped} exchanges in the middle are left out)"
+            text += f"{' ' if text else ''}({dropped} exchanges are left out)"
         outcome = self.outcome or Outcome.HELD
-        tell = self.tell if not dropped else None
         shown = tuple(masked(one, masker) for one in kept)
         positives = tuple(Check(one.name, one.held, masker.text(one.detail)) for one in self.positives)
         if tell is not None:
             tell = {**tell, "contains": masker.text(str(tell["contains"]))}
         return Evidence(self.name, self.oracle, outcome, masker.text(text), shown, positives, tell)
+
+
+def _shortened(
+    exchanges: list[Exchange], tell: Mapping[str, Any] | None
+) -> tuple[list[Exchange], Mapping[str, Any] | None, int]:
+    """Leave out the middle of a long record, never the exchange that shows the effect nor what leads up to it."""
+    if len(exchanges) <= _MOST_EXCHANGES:
+        return exchanges, tell, 0
+    half = _MOST_EXCHANGES // 2
+    end = len(exchanges) if tell is None else min(len(exchanges), max(half, int(tell["exchange"]) + 1))
+    start = max(half, end - half)
+    kept = [*exchanges[:half], *exchanges[start:end]]
+    if tell is not None and int(tell["exchange"]) >= half:
+        tell = {**tell, "exchange": half + int(tell["exchange"]) - start}
+    return kept, tell, len(exchanges) - len(kept)
 
 
 class Trial:
@@ -124,18 +142,19 @@ class Trial:
         self.attacks: list[Attack] = []
         self.add = ""
         self._current: Attack | None = None
+        self._before: list[Exchange] = []
         self._lock = threading.Lock()
 
     def record(self, exchange: Exchange) -> None:
         """Keep an exchange with the attack under way."""
         with self._lock:
-            if self._current is not None:
-                self._current.exchanges.append(exchange)
+            kept = self._before if self._current is None else self._current.exchanges
+            kept.append(exchange)
 
     @contextmanager
     def attack(self, name: str, oracle: str) -> Iterator[Attack]:
         """Begin an attack; whatever stops it before it could be judged leaves it inconclusive."""
-        current = Attack(name, oracle)
+        current = Attack(name, oracle, before=[*self._before])
         self.attacks.append(current)
         self._current = current
         try:
@@ -152,6 +171,7 @@ class Trial:
             current.unclear(f"the probe stumbled over {type(error).__name__}: {str(error)[:200]}")
         finally:
             self._current = None
+            self._before += current.exchanges
 
     def evidence(self, masker: Masker) -> list[Evidence]:
         """Return what every attack of this trial showed."""

@@ -32,19 +32,21 @@ def script(report: Mapping[str, Any], control_id: str) -> str:
             f"{control_id} was judged without a request; there is nothing to replay.",
             hint=finding["reason"][:200],
         )
+    tell = dict(evidence.get("tell") or {"exchange": -1, "status": steps[-1]["status"], "contains": ""})
+    if not 0 <= tell["exchange"] < len(steps):
+        tell["exchange"] = len(steps) - 1
+    steps = steps[: tell["exchange"] + 1]
     captures(steps)
+    steps = needed(steps)
     plan = {
         "control": finding["id"],
         "words": finding["control"],
         "attack": evidence["attack"],
         "oracle": evidence["oracle"],
         "detail": evidence["detail"],
-        "tell": evidence.get("tell")
-        or {"exchange": len(steps) - 1, "status": steps[-1]["status"], "contains": ""},
+        "tell": {**tell, "exchange": len(steps) - 1},
         "steps": steps,
     }
-    if plan["tell"]["exchange"] < 0:
-        plan["tell"]["exchange"] = len(steps) - 1
     template = files(__package__).joinpath("repro_template.txt").read_text(encoding="utf-8")
     return template.replace("@PLAN@", json.dumps(json.dumps(plan, indent=1, ensure_ascii=True)))
 
@@ -92,6 +94,22 @@ def captures(steps: list[dict[str, Any]]) -> None:
     for step in steps:
         for member in ("answer", "answer_headers"):
             step.pop(member)
+
+
+def needed(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the steps that the last one rests on: what its actor did, and what gave the values that are sent."""
+    wanted = {len(steps) - 1}
+    while True:
+        actors = {steps[at]["actor"] for at in wanted}
+        sent = "\n".join(_sent(steps[at]) for at in wanted)
+        more = {
+            at
+            for at, step in enumerate(steps)
+            if step["actor"] in actors or any(one["name"] in sent for one in step["capture"])
+        }
+        if more <= wanted:
+            return [steps[at] for at in sorted(wanted)]
+        wanted |= more
 
 
 def _given(step: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -99,20 +99,23 @@ def refunds_take_two_people(lab: Lab) -> None:
         first, second = till.person(how.role, "fiona"), till.person(how.role, "frank")
         asker = till.person(till.money.refund_by or how.role, "asker")
         sale = till.buy(attack)
+        # What must work comes first: an attack that has its effect can then spoil no positive control.
         asked = till.ask_refund(sale, asker, 300)
         attack.positive("a refund can be asked for", asked.ok, str(asked.status))
-        small = str(asked.member(till.money.approval_id) or "")
+        good = str(asked.member(till.money.approval_id) or "")
         attack.check(not till.refunds(sale), "the refund was made before anybody approved it", asked)
+        done = _approve(till, second, good)
+        attack.positive("a second person's approval is taken", done.ok, str(done.status))
+        refunded = lab.wait(lambda: till.refunds(sale), 25, 0.3)
+        attack.positive("and the provider refunds once", len(refunded) == 1, str(len(refunded)))
+        _again(till, attack, sale, good, first, second)
+        small = str(till.ask_refund(sale, asker, 200).member(till.money.approval_id) or "")
         _self_approval(till, attack, sale, first)
         _others_approve(till, attack, sale, small, asker)
         _wrong_proofs(till, attack, sale, small, asker, first, second)
-        attack.check(not till.refunds(sale), "the provider refunded without a second person's proof")
-        done = _approve(till, second, small)
-        attack.positive("a second person's approval is taken", done.ok, str(done.status))
-        # Of its own amount: what an attack got refunded besides is no positive control that failed.
-        refunded = lab.wait(lambda: [one for one in till.refunds(sale) if one.get("amount") == 300], 25, 0.3)
-        attack.positive("and the provider refunds once", len(refunded) == 1, str(len(refunded)))
-        _again(till, attack, sale, small, first, second)
+        lab.wait(lambda: len(till.refunds(sale)) > 1, 2.0, 0.3)
+        count = len(till.refunds(sale)) - 1
+        attack.check(count == 0, f"the provider made {count} refunds without a second person's proof")
 
 
 def _approve(till: Till, by: Person, approval: str) -> Answer:
