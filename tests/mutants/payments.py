@@ -80,17 +80,6 @@ MUTANTS = (
     ),
     Mutant(
         "PAY-9",
-        "only-events-are-believed",
-        [
-            library(
-                _RESOLVER,
-                '            values["next_at"] = now + self._wait(after)\n',
-                '            values["next_at"] = None if after.state == "pending" else now + self._wait(after)\n',
-            )
-        ],
-    ),
-    Mutant(
-        "PAY-9",
         "unknown-is-taken-for-failed",
         [library(_RESOLVER, 'Observed("answer", "unknown", failure=came.code)', 'Observed("answer", "refused", failure=came.code)')],
     ),
