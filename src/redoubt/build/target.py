@@ -16,6 +16,15 @@ _HEAD = (
 )
 _CARD = {"card_number": "4242 4242 4242 4242", "expiry": "12 / 34", "cvc": "123"}
 
+_TLS = "{ready:state_dir}/tls"
+_CHARGE = {
+    "url": "{ready:charge_url}",
+    "ca": f"{_TLS}/ca.pem",
+    "certificate": f"{_TLS}/client-app.pem",
+    "key": f"{_TLS}/client-app.key",
+    "ca_key": f"{_TLS}/ca.key",
+}
+
 
 def target_file(spec: Spec) -> str:
     """Return the file's text: who joins how, who may do what, what is public, webhooks and money."""
@@ -90,6 +99,7 @@ def _money(spec: Spec) -> dict[str, Any]:
         "payment": "GET /api/payments/{id}",
         "refund": "POST /api/payments/{id}/refunds",
         "refund_by": next((role for role in askers if role not in approvers), "".join(askers[:1])),
+        "refund_cap": payments.caps.refunds_per_day,
         "page_form": dict(_CARD),
     }
     if approvers:
@@ -99,4 +109,4 @@ def _money(spec: Spec) -> dict[str, Any]:
             "read": "GET /console/approvals/{id}",
             "as": approvers[0],
         }
-    return {"money": money, "provider": {"url": "{ready:provider_url}"}}
+    return {"money": money, "provider": {"url": "{ready:provider_url}"}, "charge": dict(_CHARGE)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -100,23 +99,7 @@ class Outbox:
         command = await self._core.db.read(lambda tx: store.command(tx, command_id))
         if command is None or command.state != "pending":
             return None
-        if command.kind == "refund":
-            await self._introduce(command)
         return await self._charge.command(command)
-
-    async def _introduce(self, refund: OutboxCommand) -> None:
-        """Deliver the approver's own passkey first where it still waits: a refund that overtakes it is refused for good."""
-        table = store.commands
-        waiting = sa.and_(
-            table.c.state == "pending", table.c.kind == "enrol_approver", table.c.tenant == refund.tenant
-        )
-        query = sa.select(table.c.id, table.c.body).where(waiting).order_by(table.c.created_at)
-        rows = await self._core.db.read(lambda tx: list(tx.execute(query)))
-        for row in rows:
-            if row.body.get("person") == refund.body.get("approver"):
-                answer = await self._send(row.id)
-                if answer is not None:
-                    await self._core.db.write(partial(self._answered, command_id=row.id, answer=answer))
 
     def _answered(self, tx: Tx, command_id: str, answer: Mapping[str, Any]) -> None:
         command = store.command(tx, command_id, lock=True)

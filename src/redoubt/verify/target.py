@@ -178,6 +178,7 @@ class Money(_Part):
     refund_by: str = ""
     approval_id: str = "approval_id"
     approvals: Approvals | None = None
+    refund_cap: int | None = None
     page_form: dict[str, str] = {}
 
 
@@ -186,6 +187,17 @@ class Provider(_Part):
 
     url: str
     control: str = "/_sandbox"
+
+
+class Charge(_Part):
+    """The service that charges, where it is one of its own: its address, how the app calls it, its clients' authority."""
+
+    url: str
+    path: str = "/healthz"
+    ca: str
+    certificate: str
+    key: str
+    ca_key: str | None = None
 
 
 class Access(_Part):
@@ -237,6 +249,7 @@ class Target(_Part):
     webhooks: list[Webhook] = []
     money: Money | None = None
     provider: Provider | None = None
+    charge: Charge | None = None
     switches: Switches | None = None
     commands: dict[str, list[str]] = {}
     command_env: dict[str, str] = {}

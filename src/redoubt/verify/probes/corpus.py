@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from attrs import define, field
 
@@ -127,7 +128,8 @@ def found_in(path: Path, values: dict[str, str]) -> list[str]:
 def spellings(value: str) -> set[str]:
     """Return a value as it may be written down: as sent, without its separators, percent-encoded."""
     bare = value.replace(" ", "").replace("-", "") if any(char.isdigit() for char in value) else value
-    return {value, bare, quote(value), quote(value, safe="")}
+    digits = re.sub(r"\D", "", unquote(value))
+    return {value, bare, quote(value), quote(value, safe=""), *([digits] if len(digits) >= 13 else [])}
 
 
 def output_files(lab: Lab) -> list[Path]:

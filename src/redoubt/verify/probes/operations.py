@@ -27,8 +27,8 @@ def what_happens_leaves_its_event(lab: Lab) -> None:
         "do what must be recorded, then read the log", "something happened and left no event"
     ) as attack:
         person = lab.person(lab.a_role(), "trace")
-        attack.positive("the log can be read", _entries(lab) is not None)
-        before = {str(one.get("id")) for one in _entries(lab)}
+        attack.positive("the log can be read", entries(lab) is not None)
+        before = {str(one.get("id")) for one in entries(lab)}
         again = lab.login(person)
         closed = [
             one
@@ -53,7 +53,7 @@ def what_happens_leaves_its_event(lab: Lab) -> None:
         found: dict[str, str] = {}
 
         def all_there() -> bool:
-            for entry in _entries(lab):
+            for entry in entries(lab):
                 if str(entry.get("id")) in before:
                     continue
                 for words, pattern in wanted.items():
@@ -67,7 +67,8 @@ def what_happens_leaves_its_event(lab: Lab) -> None:
         attack.details.append("; ".join(f"{words}: {action}" for words, action in found.items()))
 
 
-def _entries(lab: Lab) -> list[dict[str, Any]]:
+def entries(lab: Lab) -> list[dict[str, Any]]:
+    """Return the newest entries of the audit log."""
     done = lab.command("audit_list")
     if done.returncode != 0:
         raise Unshown(f"the audit log cannot be read: {done.stderr[-200:]}")

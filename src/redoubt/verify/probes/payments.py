@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 from threading import Thread
@@ -13,8 +12,8 @@ from ..browser import Answer
 from ..errors import Unshown
 from ..lab import Lab
 from ..people import Person
-from ..probe import Attack, probe
-from .corpus import search_everything
+from ..probe import SEARCHING, Attack, probe
+from .corpus import search_everything, search_outputs
 from .durability import restart
 from .stores import attack_ledger
 from .till import Sale, Till, money_of
@@ -87,6 +86,22 @@ def card_numbers_are_refused_and_not_kept(lab: Lab) -> None:
     search_everything(lab, CARDS, "card numbers")
 
 
+_SPELLINGS = {
+    "spaced card": "4000 0025 0000 3155",
+    "dashed card": "5200-8282-8282-8210",
+    "dotted card": "6011.1111.1111.1117",
+    "escaped card": "3566%30%30%32020360505",
+    "glued card": "card2223003122003222end",
+}
+
+
+@probe("PAY-2", phase=SEARCHING)
+def card_numbers_stay_out_of_logs(lab: Lab) -> None:
+    """Send card numbers in many spellings everywhere, then search every log."""
+    money_of(lab)
+    search_outputs(lab, _SPELLINGS, "card numbers in many spellings")
+
+
 @probe("PAY-5", phase=2)
 def refunds_take_two_people(lab: Lab) -> None:
     """Approve one's own refund, approve twice, approve another amount, approve with another's key."""
@@ -104,21 +119,22 @@ def refunds_take_two_people(lab: Lab) -> None:
         attack.positive("a refund can be asked for", asked.ok, str(asked.status))
         good = str(asked.member(till.money.approval_id) or "")
         attack.check(not till.refunds(sale), "the refund was made before anybody approved it", asked)
-        done = _approve(till, second, good)
+        done = approve(till, second, good)
         attack.positive("a second person's approval is taken", done.ok, str(done.status))
         refunded = lab.wait(lambda: till.refunds(sale), 25, 0.3)
         attack.positive("and the provider refunds once", len(refunded) == 1, str(len(refunded)))
         _again(till, attack, sale, good, first, second)
         small = str(till.ask_refund(sale, asker, 200).member(till.money.approval_id) or "")
         _self_approval(till, attack, sale, first)
-        _others_approve(till, attack, sale, small, asker)
+        _othersapprove(till, attack, sale, small, asker)
         _wrong_proofs(till, attack, sale, small, asker, first, second)
         lab.wait(lambda: len(till.refunds(sale)) > 1, 2.0, 0.3)
         count = len(till.refunds(sale)) - 1
         attack.check(count == 0, f"the provider made {count} refunds without a second person's proof")
 
 
-def _approve(till: Till, by: Person, approval: str) -> Answer:
+def approve(till: Till, by: Person, approval: str) -> Answer:
+    """Approve as a person does: ask for the challenge, answer with their passkey."""
     options = till.challenge(by, approval)
     if by.key is None or not options.ok:
         return options
@@ -131,13 +147,13 @@ def _self_approval(till: Till, attack: Attack, sale: Sale, person: Person) -> No
         attack.details.append(f"an approver may not ask at all ({own.status})")
         return
     approval = str(own.member(till.money.approval_id) or "")
-    answer = _approve(till, person, approval)
+    answer = approve(till, person, approval)
     attack.check(not answer.ok, "an approver approved their own refund")
 
 
-def _others_approve(till: Till, attack: Attack, sale: Sale, approval: str, asker: Person) -> None:
+def _othersapprove(till: Till, attack: Attack, sale: Sale, approval: str, asker: Person) -> None:
     for person in (asker, sale.customer):
-        answer = _approve(till, person, approval)
+        answer = approve(till, person, approval)
         attack.check(not answer.ok, f"a {person.role} approved the refund")
 
 
@@ -165,7 +181,7 @@ def _wrong_proofs(
 
 def _again(till: Till, attack: Attack, sale: Sale, approval: str, first: Person, second: Person) -> None:
     for person in (second, first):
-        answer = _approve(till, person, approval)
+        answer = approve(till, person, approval)
         attack.check(not answer.ok, "an approval was taken twice")
     till.lab.wait(lambda: len(till.refunds(sale)) > 1, 2.0, 0.3)
     made = till.refunds(sale)
@@ -173,6 +189,20 @@ def _again(till: Till, attack: Attack, sale: Sale, approval: str, first: Person,
     attack.check(
         sum(int(one.get("amount", 0)) for one in made) == 300, "the refund's amount is not the approved one"
     )
+
+
+@probe("PAY-9")
+def a_crash_while_a_payment_is_begun(lab: Lab) -> None:
+    """Kill the charge service in the middle of a call; what became of it is judged later, when its lease has run out."""
+    lab.world.notes["crashed"] = _crash(lab, Till(lab))
+
+
+def begun_and_crashed(lab: Lab, till: Till) -> Sale:
+    """Return the sale that a crash caught, now watched by this probe."""
+    known = lab.world.notes.pop("crashed", None)
+    sale = known if isinstance(known, Sale) else _crash(lab, till)
+    sale.customer.browser.record = lab.trial.record
+    return sale
 
 
 @probe("PAY-9", phase=2)
@@ -184,11 +214,11 @@ def outages_charge_once(lab: Lab) -> None:
 def outages(lab: Lab) -> None:
     """Fault the provider at every step of a payment: exactly one charge, and the app learns of it."""
     till = Till(lab)
+    crashed = begun_and_crashed(lab, till)
     with lab.attack(
         "fault the provider while a payment is begun", "not exactly one charge, or the app never learns of it"
     ) as attack:
         till.buy(attack)
-        crashed = _crash(lab, till)
         sales: list[tuple[str, Sale]] = []
         for kind in (
             "refuse",
@@ -258,101 +288,23 @@ def _crash(lab: Lab, till: Till) -> Sale:
     lab.provider(
         "POST", "/faults", json={"kind": "slow", "operation": "checkout.sessions.create", "seconds": 1.5}
     )
-    asking = Thread(target=_quiet_start, args=(till, sale))
+    asking = Thread(target=quiet_start, args=(till, sale))
     asking.start()
     asking.join(0.6)
     restart(lab, "charge")
     asking.join(30)
     lab.provider("POST", "/faults/clear", json={})
     if not sale.payment:
-        lab.wait(lambda: _quiet_start(till, sale), 20, 0.5)
+        lab.wait(lambda: quiet_start(till, sale), 20, 0.5)
     return sale
 
 
-def _quiet_start(till: Till, sale: Sale) -> bool:
+def quiet_start(till: Till, sale: Sale) -> bool:
+    """Begin a payment; False where the app does not answer."""
     try:
         return till.start(sale).ok
     except Unshown:
         return False
-
-
-@probe("VAL-6", phase=2)
-def payment_failures(lab: Lab) -> None:
-    """Decline cards and break the provider: nothing is paid that was not charged."""
-    till = Till(lab)
-    with lab.attack(
-        "pay with a declined card", "the app calls paid what the provider did not charge"
-    ) as attack:
-        till.buy(attack)
-        for number in ("4000 0000 0000 0002", "4000 0000 0000 9995", "4000 0000 0000 0119"):
-            sale = till.order()
-            attack.positive("a payment can be begun", till.start(sale).ok)
-            url = till.page(sale)
-            lab.tool("payer").send("POST", url, form={**till.money.page_form, "card_number": number})
-            attack.check(till.charges(sale) == 0, "the provider charged a declined card")
-            attack.check(till.state(sale) != till.money.paid, "a declined card counts as paid")
-            state = str(sale.thing.reread().member("status") or "")
-            attack.check(state != "paid", "what was not paid for is called paid")
-    with lab.attack(
-        "break the provider while a payment is begun", "a stack trace, or a payment that is lost"
-    ) as attack:
-        lab.provider("POST", "/faults", json={"kind": "refuse", "operation": "*", "times": 2})
-        sale = till.order()
-        answer = till.start(sale)
-        lab.provider("POST", "/faults/clear", json={})
-        attack.check("Traceback" not in answer.text, "the answer holds a stack trace", answer)
-        lab.wait(lambda: _quiet_start(till, sale), 15, 0.5)
-        till.pay_page(sale)
-        attack.check(till.is_paid(sale) and till.charges(sale) == 1, "the payment was lost with the outage")
-
-
-@probe("VAL-7", phase=2)
-def double_submits_and_refund_abuse(lab: Lab) -> None:
-    """Submit twice and at once; refund more than was charged, twice, and another's."""
-    till = Till(lab)
-    how = till.approvals()
-    approver = till.person(how.role, "frank")
-    asker = till.person(till.money.refund_by or how.role, "asker")
-    with lab.attack("submit one payment many times", "more than one charge") as attack:
-        sale = till.order()
-        attack.positive("a payment can be begun", till.start(sale).ok)
-        with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(lambda _: till.start(sale), range(8)))
-        ids = {one.member(till.money.payment_id) for one in answers if one.ok}
-        attack.check(len(ids) <= 1, f"{len(ids)} payments of one {till.money.resource} were begun")
-        till.pay_page(sale)
-        with lab.quietly():
-            till.pay_page(sale)
-        attack.positive("it is paid", till.is_paid(sale))
-        attack.check(till.charges(sale) == 1, f"{till.charges(sale)} charges of one payment")
-        late = till.start(sale)
-        attack.check(not late.member(till.money.redirect), "what is paid can be paid again", late)
-    with lab.attack("refund more than was charged", "the provider refunded more than it charged") as attack:
-        asked = [
-            till.ask_refund(sale, asker, amount) for amount in (sale.amount + 1, sale.amount, sale.amount, 1)
-        ]
-        for one in asked:
-            if one.ok:
-                _approve(till, approver, str(one.member(till.money.approval_id)))
-        lab.wait(lambda: till.refunds(sale), 15, 0.3)
-        lab.wait(lambda: len(till.refunds(sale)) > 1, 1.5, 0.3)
-        total = sum(int(one.get("amount", 0)) for one in till.refunds(sale))
-        attack.positive("the whole amount can be refunded", total >= sale.amount, f"{total} of {sale.amount}")
-        attack.check(total <= sale.amount, f"{total} was refunded of {sale.amount}")
-        for amount in (-5, 0, "12", 1.5, 10**15):
-            odd = till.ask_refund(sale, asker, amount)  # type: ignore[arg-type]
-            attack.check(not odd.ok, f"a refund of {amount!r} was taken", odd)
-    with lab.attack("pay for and read another's", "the stranger's call had its effect") as attack:
-        other = till.person(till.money.by or lab.a_role(), "stranger")
-        theirs = till.order()
-        attack.positive("the owner begins her payment", till.start(theirs).ok)
-        stolen = Sale(theirs.thing, other, theirs.amount)
-        answer = till.start(stolen)
-        attack.check(not answer.ok, "a stranger began another's payment", answer)
-        if till.money.payment:
-            path = re.sub(r"\{[^}]+\}", theirs.payment, till.money.payment.removeprefix("GET "))
-            seen = other.browser.get(path)
-            attack.check(not seen.ok, "a stranger reads another's payment", seen)
 
 
 @probe("PAY-3")

@@ -61,10 +61,10 @@ class Till:
             self._people[key] = self.lab.person(role, key)
         return self._people[key]
 
-    def order(self, customer: Person | None = None) -> Sale:
+    def order(self, customer: Person | None = None, *, price: int | None = None) -> Sale:
         """Return something to pay for, at an amount that stands nowhere else."""
         customer = customer or self.person(self.money.by or self.lab.a_role(), "buyer")
-        price = 2000 + self.lab.random.randrange(30_000)
+        price = price or 2000 + self.lab.random.randrange(30_000)
         shop = Workshop(self.lab, [customer], price=price)
         resource = shop.resource(self.money.resource)
         thing = shop.make(resource, customer) if resource is not None else None
