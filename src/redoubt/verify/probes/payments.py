@@ -115,13 +115,19 @@ def refunds_take_two_people(lab: Lab) -> None:
         asker = till.person(till.money.refund_by or how.role, "asker")
         sale = till.buy(attack)
         # What must work comes first: an attack that has its effect can then spoil no positive control.
-        asked = till.ask_refund(sale, asker, 300)
-        attack.positive("a refund can be asked for", asked.ok, str(asked.status))
-        good = str(asked.member(till.money.approval_id) or "")
-        attack.check(not till.refunds(sale), "the refund was made before anybody approved it", asked)
-        done = approve(till, second, good)
-        attack.positive("a second person's approval is taken", done.ok, str(done.status))
-        refunded = lab.wait(lambda: till.refunds(sale), 25, 0.3)
+        refunded: list[dict[str, object]] = []
+        for _ in range(
+            4
+        ):  # a new person's key may not be known everywhere yet; a later request finds it known
+            asked = till.ask_refund(sale, asker, 300)
+            attack.positive("a refund can be asked for", asked.ok, str(asked.status))
+            good = str(asked.member(till.money.approval_id) or "")
+            attack.check(not till.refunds(sale), "the refund was made before anybody approved it", asked)
+            done = approve(till, second, good)
+            attack.positive("a second person's approval is taken", done.ok, str(done.status))
+            refunded = lab.wait(lambda: till.refunds(sale), 6, 0.3)
+            if refunded:
+                break
         attack.positive("and the provider refunds once", len(refunded) == 1, str(len(refunded)))
         _again(till, attack, sale, good, first, second)
         small = str(till.ask_refund(sale, asker, 200).member(till.money.approval_id) or "")
