@@ -12,6 +12,18 @@ permit (
 )
 when {
   principal.tenant == resource.tenant"""
+_RISK = "  context.risk <= 70 &&\n"
+_BOUNDED = (
+    """  action == Action::"Order.{}",
+  resource is Order
+)
+when {{
+  principal.tenant == resource.tenant &&
+  resource has owner &&
+  resource.owner == principal &&
+"""
+    + _RISK
+)
 _ENFORCE = "authz/enforce.py"
 _SIGN_IN = "identity/flows/signin.py"
 
@@ -35,8 +47,11 @@ MUTANTS = (
     ),
     Mutant(
         "AUZ-1",
-        "risk-is-not-read",
-        [library(_ENFORCE, '            "risk": caller.risk,\n', '            "risk": 0,\n')],
+        "risk-has-no-bound",
+        [
+            app("policies/order.cedar", _BOUNDED.format(action), _BOUNDED.format(action).replace(_RISK, ""))
+            for action in ("update", "cancel", "pay")
+        ],
     ),
     Mutant(
         "AUZ-1",

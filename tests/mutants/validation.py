@@ -14,9 +14,21 @@ MUTANTS = (
     Mutant("VAL-8", "every-delivery-is-new", [FORGETFUL]),
     Mutant(
         "VAL-8",
-        "an-unsigned-header-names-the-delivery",
-        [library("webhooks/schemes/catalogue.py", "    identity=None,  # x-github-delivery is not signed",
-                 '    identity=Header("x-github-delivery"),  # x-github-delivery is not signed')],
+        "an-unsigned-header-names-the-delivery",  # and the catalogue's own check lets it
+        [
+            library(
+                "webhooks/schemes/catalogue.py",
+                "    identity=None,  # x-github-delivery is not signed",
+                '    identity=Header("x-github-delivery"),  # x-github-delivery is not signed',
+            ),
+            library("webhooks/schemes/model.py", "        if not signed:\n", "        if False:\n"),
+            library(
+                "webhooks/schemes/model.py",
+                "        return tuple(dict.fromkeys(names))\n",
+                "        names += [self.identity.name] if isinstance(self.identity, Header) else []\n"
+                "        return tuple(dict.fromkeys(names))\n",
+            ),
+        ],
     ),
     Mutant(
         "VAL-10",
