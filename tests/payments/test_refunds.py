@@ -323,3 +323,20 @@ async def test_a_killed_switch_holds_refunds(service: ChargeService, account: Ac
     assert account.refunded() == 0
     await service.command(Command("on", "main", "set_switch", {**body, "killed": False, "revision": 2}), APP)
     assert await reason(service, command) is None
+
+
+def test_an_approvers_passkey_is_delivered_without_waiting(core: Core) -> None:
+    """A refund may be asked for right after its approver joined; the worker must not sit on the passkey."""
+    from redoubt.core.jobs import jobs
+    from redoubt.payments.outbox import Outbox
+
+    async def never(*_arguments: object) -> None:
+        raise AssertionError("nothing is sent here")
+
+    outbox = Outbox(core, never, lambda *_arguments: None)  # type: ignore[arg-type]
+    core.db.write_sync(lambda tx: outbox.put(tx, "enrol:1", "enrol_approver", {"person": "p"}, tenant="main"))
+    core.db.write_sync(lambda tx: outbox.put(tx, "pay:1", "pay", {"payment": "p"}, tenant="main"))
+    due = core.db.read_sync(
+        lambda tx: list(tx.execute(sa.select(jobs.c.key).where(jobs.c.run_at <= core.clock.now())).scalars())
+    )
+    assert due == ["payments.deliver:enrol:1"]

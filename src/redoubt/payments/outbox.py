@@ -57,8 +57,11 @@ class Outbox:
                 "delivered_at": None,
             },
         )
+        # Whoever writes a payment or a refund delivers it at once; nobody does so for an approver's passkey, and a
+        # refund that is asked for before its approver is known there is refused for good.
+        first = now if kind.endswith("_approver") else now + _FIRST_RETRY
         enqueue(
-            tx, self._core, JOB, {"command": command_id}, tenant=tenant, run_at=now + _FIRST_RETRY,
+            tx, self._core, JOB, {"command": command_id}, tenant=tenant, run_at=first,
             key=f"{JOB}:{command_id}", max_attempts=_ATTEMPTS,
         )  # fmt: skip
 
