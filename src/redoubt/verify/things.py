@@ -42,7 +42,7 @@ class Workshop:
 
     def __init__(self, lab: Lab, cast: Sequence[Person] = (), *, price: int | None = None) -> None:
         self._lab, self._price = lab, price
-        self._cast = list(cast)
+        self.cast = list(cast)
         self._references: dict[str, Thing | None] = {}
 
     def resource(self, entity: str) -> Resource | None:
@@ -68,20 +68,21 @@ class Workshop:
         return Thing(resource, str(found), person, canary, body)
 
     def anybody_makes(self, resource: Resource, canary: str | None = None) -> Thing | None:
-        """Make an object as the first role that may."""
-        for person in self._cast:
+        """Make an object as the first role that may; which one it was is remembered for the whole run."""
+        maker = self._lab.world.notes.setdefault("makers", {})
+        for person in sorted(self.cast, key=lambda one: one.role != maker.get(resource.item)):
             if (made := self.make(resource, person, canary)) is not None:
                 return made
-        known = {one.role for one in self._cast}
-        for role in self._lab.world.people.roles():
-            if role in known:
-                continue
+        known = {one.role for one in self.cast}
+        roles = [role for role in self._lab.world.people.roles() if role not in known]
+        for role in sorted(roles, key=lambda one: one != maker.get(resource.item)):
             try:
                 person = self._lab.person(role)
             except (Unshown, LoginFailed):
                 continue
-            self._cast.append(person)
+            self.cast.append(person)
             if (made := self.make(resource, person, canary)) is not None:
+                maker[resource.item] = role
                 return made
         return None
 

@@ -197,6 +197,14 @@ def _again(till: Till, attack: Attack, sale: Sale, approval: str, first: Person,
     )
 
 
+def _paid_on_page(till: Till, sale: Sale) -> bool:
+    try:
+        till.pay_page(sale)
+    except Unshown:
+        return False
+    return True
+
+
 @probe("PAY-9")
 def a_crash_while_a_payment_is_begun(lab: Lab) -> None:
     """Kill the charge service in the middle of a call; what became of it is judged later, when its lease has run out."""
@@ -239,7 +247,14 @@ def outages(lab: Lab) -> None:
             lab.provider(
                 "POST",
                 "/faults",
-                json={"kind": kind, "operation": "checkout.sessions.create", "times": 1, "seconds": 2},
+                json={
+                    "kind": kind,
+                    "operation": "checkout.sessions.create",
+                    "times": 1,
+                    "seconds": 2,
+                    # A failure that the provider keeps under its key stays: then nobody can pay, and nothing is charged.
+                    "saved": kind != "error_before",
+                },
             )
             sale = till.order()
             till.start(sale)
@@ -250,7 +265,8 @@ def outages(lab: Lab) -> None:
             if not sale.payment:
                 again = till.start(sale)
                 attack.check(again.ok, f"after {kind} the payment can never be begun ({again.status})", again)
-            till.pay_page(sale)
+            shown = _paid_on_page(till, sale)
+            attack.positive(f"after {kind} the payer gets a page", shown, till.state(sale))
         for kind, sale in sales:
             paid = till.is_paid(sale)
             count = till.charges(sale)

@@ -53,6 +53,7 @@ class Till:
     def __init__(self, lab: Lab) -> None:
         self.lab, self.money = lab, money_of(lab)
         self._people: dict[str, Person] = {}
+        self._staff: list[Person] = []
 
     def person(self, role: str, name: str | None = None) -> Person:
         """Return one person with this role, the same each time for the same name."""
@@ -64,14 +65,22 @@ class Till:
     def order(self, customer: Person | None = None, *, price: int | None = None) -> Sale:
         """Return something to pay for, at an amount that stands nowhere else."""
         customer = customer or self.person(self.money.by or self.lab.a_role(), "buyer")
-        price = price or 2000 + self.lab.random.randrange(30_000)
-        shop = Workshop(self.lab, [customer], price=price)
+        price = price or self._fresh_price()
+        shop = Workshop(self.lab, [customer, *self._staff], price=price)
         resource = shop.resource(self.money.resource)
         thing = shop.make(resource, customer) if resource is not None else None
+        self._staff = [one for one in shop.cast if one is not customer]
         if thing is None:
             raise Unshown(f"a {customer.role} could not make a {self.money.resource}")
         amount = thing.body.get(self.money.amount)
         return Sale(thing, customer, amount if isinstance(amount, int) else price)
+
+    def _fresh_price(self) -> int:
+        used: set[int] = self.lab.world.notes.setdefault("prices", set())
+        while (price := 2000 + self.lab.random.randrange(30_000)) in used:
+            continue
+        used.add(price)
+        return price
 
     def start(self, sale: Sale) -> Answer:
         """Ask the app to begin the payment."""

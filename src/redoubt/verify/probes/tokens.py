@@ -37,7 +37,7 @@ def authorization_server(lab: Lab) -> dict[str, Any]:
 def tokens_seen(lab: Lab) -> Iterator[dict[str, Any]]:
     """Yield the claims of every JWT that people of every role get: in answers, headers and cookies."""
     for role in lab.world.people.roles():
-        person = lab.person(role, f"{role} with tokens")
+        person = lab.person(role, f"{role}-tokens")
         sent = " ".join([*person.browser.cookies.values(), *person.browser.headers.values()])
         if lab.target.whoami is not None:
             sent += person.browser.get(lab.target.whoami.endpoint).text
