@@ -129,7 +129,7 @@ def refunds_race_a_cap(lab: Lab) -> None:
         attack.check(seen, "nobody was told that a cap was met")
 
 
-def alerts(lab: Lab, pattern: str, seconds: float = 8.0) -> list[str]:
+def alerts(lab: Lab, pattern: str, seconds: float = 3.0) -> list[str]:
     """Return the actions of audit entries that match, waiting for the first."""
     from .operations import entries
 
@@ -137,5 +137,5 @@ def alerts(lab: Lab, pattern: str, seconds: float = 8.0) -> list[str]:
         names = [str(one.get("action")) for one in entries(lab)]
         return [name for name in names if re.search(pattern, name)]
 
-    listed: list[str] = lab.wait(found, seconds, 2.0)
+    listed: list[str] = lab.wait(found, seconds, 1.0)
     return listed

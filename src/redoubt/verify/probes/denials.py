@@ -14,7 +14,16 @@ _LOOSENED = "\npermit (principal, action, resource);\n"
 
 
 def denials_catch_looser_policies(lab: Lab) -> None:
-    """Loosen each policy on a copy, and run the app's own tests there."""
+    """Loosen policies on a copy, and run the app's own tests there; two controls share what one run showed."""
+    known = lab.world.notes.get("denials")
+    if isinstance(known, list):
+        lab.trial.attacks += known
+        return
+    _try(lab)
+    lab.world.notes["denials"] = list(lab.trial.attacks)
+
+
+def _try(lab: Lab) -> None:
     repo = lab.world.repo
     if repo is None or "deny_tests" not in lab.target.commands:
         raise Unshown(
@@ -22,7 +31,7 @@ def denials_catch_looser_policies(lab: Lab) -> None:
             add="commands: {deny_tests: [pytest, '{copy}/tests']}",
         )
     with (
-        lab.attack("loosen each policy, then run the app's own tests", "the tests still pass") as attack,
+        lab.attack("loosen policies, then run the app's own tests", "the tests still pass") as attack,
         tempfile.TemporaryDirectory(prefix="redoubt-denials-") as place,
     ):
         copy = Path(place) / "app"
@@ -34,7 +43,7 @@ def denials_catch_looser_policies(lab: Lab) -> None:
         attack.positive(
             "the tests pass as it is", first.returncode == 0, (first.stdout + first.stderr)[-200:]
         )
-        chosen = policies if len(policies) <= 3 else [policies[0], *lab.random.sample(policies[1:], 2)]
+        chosen = lab.random.sample(policies, min(2, len(policies)))
         for policy in chosen:
             text = policy.read_text(encoding="utf-8")
             policy.write_text(text + _LOOSENED, encoding="utf-8")
