@@ -1,0 +1,33 @@
+"""A Cedar schema as typed values, with every name resolved: what the readers of policies know about entities."""
+
+from .types import (
+    ActionType,
+    Attribute,
+    BoolType,
+    EntityRef,
+    EntityType,
+    Environment,
+    ExtensionType,
+    LongType,
+    RecordType,
+    Schema,
+    SetType,
+    StringType,
+    Type,
+)
+
+__all__ = [
+    "ActionType",
+    "Attribute",
+    "BoolType",
+    "EntityRef",
+    "EntityType",
+    "Environment",
+    "ExtensionType",
+    "LongType",
+    "RecordType",
+    "Schema",
+    "SetType",
+    "StringType",
+    "Type",
+]
