@@ -234,7 +234,7 @@ _AUDIT = re.compile(r"(?i)^audit_(entries|events|log)$|^audit$|^events$")
 
 def attack_audit(lab: Lab, attack: Attack, key: str, checkpoint: Path) -> None:
     """Delete, edit, reorder and truncate a copy of the audit store; each must be seen against the checkpoint."""
-    with copied(lab, "app") as (store, variables):
+    with copied(lab, "app") as (_, variables):
         variables = {**variables, "key": key, "checkpoint": str(checkpoint)}
         attack.positive(
             "the untouched copy verifies", lab.command("audit_verify_copy", **variables).returncode == 0
