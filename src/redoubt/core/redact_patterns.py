@@ -99,8 +99,9 @@ EMAIL = re.compile(
 )
 
 # International form, or North American groups; never a bare run of digits, which is an id or a time far more often.
+# A slash may stand before it and %20 within: a number that somebody put into an address is logged with the path.
 PHONE = re.compile(
-    r"(?<![\w<.+/-])(?:(?:\+|%2B|(?<!\d[ -])00(?=[1-9]\d[ -]))[1-9]\d{0,2}(?:[ .\u00a0-]{0,2}\(?\d{1,5}\)?){2,6}|\(\d{3}\)[ .-]?\d{3}[ .-]?\d{4}"
+    r"(?<![\w<.+-])(?:(?:\+|%2B|(?<!\d[ -])00(?=[1-9]\d[ -]))[1-9]\d{0,2}(?:(?:[ .\u00a0-]|%20){0,2}\(?\d{1,5}\)?){2,6}|\(\d{3}\)[ .-]?\d{3}[ .-]?\d{4}"
     r"|\d{3}[ .-]\d{3}[ .-]\d{4})(?![\w:]|[.-]\d)"
 )
 
