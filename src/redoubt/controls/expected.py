@@ -29,7 +29,11 @@ class Departure:
 
     @property
     def better(self) -> bool:
-        """Whether this is an improvement: only `proven` is."""
+        """Whether this is an improvement: only `proven` is.
+
+        That a control no longer applies is none. It may be true, or a probe may have lost its subject; so a person
+        looks, and writes it into the file.
+        """
         return self.found is Verdict.PROVEN
 
 

@@ -26,6 +26,9 @@ from .people import People, Person, refresh_csrf
 from .probe import Attack, Trial
 from .target import Target
 from .transport import Transport
+from .warm import Warm
+
+_COMMAND_SECONDS = 60.0
 
 
 @define(eq=False)
@@ -47,6 +50,7 @@ class World:
     notes: dict[str, Any] = field(factory=dict)
     _clients: dict[str, httpx.Client] = field(factory=dict)
     _lock: threading.Lock = field(factory=threading.Lock)
+    _warm: Warm | None = None
 
     def client(self, source: str) -> httpx.Client:
         """Return the connections that come from `source`."""
@@ -73,8 +77,17 @@ class World:
         self.masker.learn(found, "secret", name)
         return found
 
+    def commands(self, environment: Mapping[str, str]) -> Warm:
+        """Return the server of the product's own commands, started at its first use."""
+        with self._lock:
+            if self._warm is None:
+                self._warm = Warm.start(environment)
+            return self._warm
+
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, and end the server of commands."""
+        if self._warm is not None:
+            self._warm.close()
         for client in self._clients.values():
             client.close()
         self._clients.clear()
@@ -224,14 +237,19 @@ class Lab:
             raise Unshown(f"there is no command for {name}", add=f"commands: {{{name}: [program, argument]}}")
         variables = {**self.world.variables, **values}
         environment = {key: fill(value, variables) for key, value in self.target.command_env.items()}
+        whole = child_environment(environment, [])
         try:
+            if given[0] == "redoubt":
+                arguments = [fill(part, variables) for part in given[1:]]
+                folder = self.world.variables.get("dir", ".")
+                return self.world.commands(whole).run(arguments, folder, whole, _COMMAND_SECONDS)
             return subprocess.run(
                 command_line(given, variables),
                 cwd=self.world.variables.get("dir"),
-                env=child_environment(environment, []),
+                env=whole,
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=_COMMAND_SECONDS,
                 check=False,
                 stdin=subprocess.DEVNULL,
             )

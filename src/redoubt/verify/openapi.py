@@ -114,6 +114,12 @@ class Api:
         """Return the operation that a target file names by `METHOD /path` or by permission."""
         return next((one for one in self.operations if key in (one.key, one.permission)), None)
 
+    @property
+    def bearer_tokens(self) -> bool:
+        """Whether the description says that some call carries a JWT."""
+        schemes = self.document.get("components", {}).get("securitySchemes", {})
+        return any(str(one.get("bearerFormat", "")).upper() == "JWT" for one in schemes.values())
+
     def resources(self) -> list[Resource]:
         """Return the kinds of objects that can be made and reached one by one, in the order of their paths."""
         by_path: dict[str, dict[str, Operation]] = {}

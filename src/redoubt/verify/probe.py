@@ -173,6 +173,11 @@ class Trial:
             self._current = None
             self._before += current.exchanges
 
+    def seen(self) -> list[Exchange]:
+        """Return every exchange so far, unmasked: what a probe reads must not depend on what a report hides."""
+        with self._lock:
+            return [*self._before, *(self._current.exchanges if self._current is not None else ())]
+
     def evidence(self, masker: Masker) -> list[Evidence]:
         """Return what every attack of this trial showed."""
         return [one.evidence(masker) for one in self.attacks]

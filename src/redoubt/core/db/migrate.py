@@ -7,9 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
 from attrs import field, frozen
 
 from .database import Database, Tx
@@ -35,6 +32,11 @@ def migrate(db: Database, domains: Iterable[Domain]) -> None:
     Raises MigrationError when the database is newer than this version, when a revision fails (nothing is then
     changed), or when a trigger that defends a table is missing afterwards.
     """
+    # Here, not above: it is a quarter of the start of every command and process, and most of them migrate nothing.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
     wanted = list(domains)
     config = Config()
     config.set_main_option("script_location", str(_ENVIRONMENT))

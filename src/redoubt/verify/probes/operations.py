@@ -7,6 +7,8 @@ import re
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from ..lab import Lab
 from ..people import Person
 from ..probe import LAST, Attack, probe
 from ..target import call
+from .deliveries import Sender
 from .stores import attack_audit
 from .till import Sale, Till
 
@@ -136,10 +139,10 @@ def a_kill_stops_the_app(lab: Lab) -> None:
     with lab.attack(
         "read under load while everything is killed", "a request is served after the bound"
     ) as attack:
-        path = next(one.path for one in lab.api.operations if one.method == "GET" and not one.path_parameters)
-        attack.positive("the app serves before", person.browser.get(path).ok)
+        ask = _served(lab, person)
+        attack.positive("the app serves before", ask().ok)
         _refused_kills(lab, attack, person)
-        with Load(lambda: person.browser.get(path)) as load:
+        with Load(ask) as load:
             lab.wait(lambda: len(load.served) > 20, 5)
             attack.positive("the load is served", len(load.served) > 20, str(len(load.served)))
             method, kill = call(switches.kill)
@@ -157,8 +160,25 @@ def a_kill_stops_the_app(lab: Lab) -> None:
         if till is not None and sale is not None:
             _money_stops(lab, attack, till, sale)
     with lab.attack("start again alone", "the app serves again without a second person") as attack:
-        _enable_alone(lab, attack, operator, person, path)
-        _enable_together(lab, attack, second, person, path)
+        _enable_alone(lab, attack, operator, ask)
+        _enable_together(lab, attack, second, ask)
+
+
+def _served(lab: Lab, person: Person) -> Callable[[], Answer]:
+    """Return a request that is served before the kill, and so must not be after it: a list, a page, or a delivery.
+
+    Raises Unshown where the app serves nothing of the kind.
+    """
+    described = lab.api.operations if lab.world.api is not None else ()
+    lists = [one.path for one in described if one.method == "GET" and not one.path_parameters]
+    for path in dict.fromkeys((*lists, *lab.target.pages)):
+        if person.browser.get(path).ok:
+            return partial(person.browser.get, path)
+    for hook in lab.target.webhooks:
+        sender = Sender(lab, hook)
+        if sender.deliver(lab.canary())[0].ok:
+            return lambda: sender.deliver(lab.canary())[0]
+    raise Unshown("there is nothing that the app serves before", add="pages: [/some/page]")
 
 
 def _switch(lab: Lab, operator: Person, method: str, path: str, body: dict[str, str]) -> Answer:
@@ -176,7 +196,8 @@ def _refused_kills(lab: Lab, attack: Attack, person: Person) -> None:
         return
     method, path = call(switches.kill)
     body = {"capability": "all", "reason": "mischief"}
-    for browser in (lab.anonymous(), person.browser):
+    ordinary = [] if person.role == switches.role else [person.browser]
+    for browser in (lab.anonymous(), *ordinary):
         answer = browser.send(method, path, json=body)
         attack.check(not answer.ok, f"{browser.actor} may kill", answer)
 
@@ -189,7 +210,7 @@ def _money_stops(lab: Lab, attack: Attack, till: Till, sale: Sale) -> None:
     attack.check(after == before, "the provider was called though everything is killed")
 
 
-def _enable_alone(lab: Lab, attack: Attack, operator: Person, person: Person, path: str) -> None:
+def _enable_alone(lab: Lab, attack: Attack, operator: Person, ask: Callable[[], Answer]) -> None:
     switches = lab.target.switches
     if switches is None or switches.enable is None:
         raise Unshown("how a killed app starts again is not said", add="switches: {enable: POST /enable}")
@@ -199,13 +220,13 @@ def _enable_alone(lab: Lab, attack: Attack, operator: Person, person: Person, pa
     approval = str(asked.member("approval_id") or "")
     _decide(lab, operator, approval)
     time.sleep(switches.within + 0.3)
-    attack.check(not person.browser.get(path).ok, "one person alone started the app again")
+    attack.check(not ask().ok, "one person alone started the app again")
     lab.world.notes["enable"] = approval
 
 
-def _enable_together(lab: Lab, attack: Attack, second: Person, person: Person, path: str) -> None:
+def _enable_together(lab: Lab, attack: Attack, second: Person, ask: Callable[[], Answer]) -> None:
     done = _decide(lab, second, str(lab.world.notes.get("enable", "")))
-    served = lab.wait(lambda: person.browser.get(path).ok, 5, 0.2)
+    served = lab.wait(lambda: ask().ok, 5, 0.2)
     attack.positive(
         "with a second person's passkey it serves again", served, "" if done is None else str(done.status)
     )

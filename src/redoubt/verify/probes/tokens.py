@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from ..errors import NoSubject, Unshown
@@ -15,6 +14,7 @@ from ..probe import probe
 _WELL_KNOWN = ("/.well-known/openid-configuration", "/.well-known/oauth-authorization-server")
 _JWT = re.compile(r"\beyJ[\w-]{6,}\.(eyJ[\w-]{6,})\.[\w-]*")
 _CAP = 15 * 60
+_NONE = "people of no role get a JWT, as they join, log in or read"
 
 
 def authorization_server(lab: Lab) -> dict[str, Any]:
@@ -34,21 +34,43 @@ def authorization_server(lab: Lab) -> dict[str, Any]:
     )
 
 
-def tokens_seen(lab: Lab) -> Iterator[dict[str, Any]]:
-    """Yield the claims of every JWT that people of every role get: in answers, headers and cookies."""
-    for role in lab.world.people.roles():
+def tokens_seen(lab: Lab) -> list[dict[str, Any]]:
+    """Return the claims of every JWT that people of every role get: in cookies, headers and bodies, as they join, log
+    in, ask who they are and read what lists and pages there are.
+
+    Raises Unshown where nobody can log in, and where the description says that there are such tokens but none was seen.
+    """
+    roles = lab.world.people.roles()
+    if not roles:
+        raise Unshown("nobody can log in", add="register: {endpoint: /register}\nlogin: {endpoint: /login}")
+    described = lab.api.operations if lab.world.api is not None else []
+    lists = [one.path for one in described if one.method == "GET" and not one.path_parameters]
+    sent = []
+    for role in roles:
         person = lab.person(role, f"{role}-tokens")
-        sent = " ".join([*person.browser.cookies.values(), *person.browser.headers.values()])
+        with lab.quietly():
+            again = lab.login(person)
+            sent += [*again.cookies.values(), *again.headers.values()]
         if lab.target.whoami is not None:
-            sent += person.browser.get(lab.target.whoami.endpoint).text
-        for match in _JWT.finditer(sent):
-            body = match[1]
-            try:
-                claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-            except ValueError:
-                continue
-            if isinstance(claims, dict):
-                yield claims
+            person.browser.get(lab.target.whoami.endpoint)
+        for path in dict.fromkeys((*lists, *lab.target.pages)):
+            person.browser.get(path)
+        sent += [*person.browser.cookies.values(), *person.browser.headers.values()]
+    for exchange in lab.trial.seen():
+        sent += [exchange.answer, *exchange.answer_headers.values(), *exchange.headers.values()]
+    bodies = {match[1] for text in sent for match in _JWT.finditer(text)}
+    found = [claims for body in sorted(bodies) if (claims := _decoded(body)) is not None]
+    if not found and lab.world.api is not None and lab.api.bearer_tokens:
+        raise Unshown("the description says that calls carry JWTs, but nobody was given one")
+    return found
+
+
+def _decoded(body: str) -> dict[str, Any] | None:
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    except ValueError:
+        return None
+    return claims if isinstance(claims, dict) else None
 
 
 def _provider(control: str) -> None:
@@ -67,9 +89,9 @@ for _control in ("IDN-3", "IDN-4", "IDN-5", "VAL-1"):
 @probe("IDN-6")
 def tokens_live_a_quarter_of_an_hour(lab: Lab) -> None:
     """Decode every token that anybody gets."""
-    claims = list(tokens_seen(lab))
+    claims = tokens_seen(lab)
     if not claims:
-        raise NoSubject("people of no role get a JWT")
+        raise NoSubject(_NONE)
     with lab.attack("decode every token seen", "one lives longer than 15 minutes, or for ever") as attack:
         for one in claims:
             issued, ends = one.get("iat"), one.get("exp")
@@ -81,8 +103,8 @@ def tokens_live_a_quarter_of_an_hour(lab: Lab) -> None:
 
 def _claims(control: str) -> None:
     def tokens_are_fuzzed(lab: Lab) -> None:
-        if not list(tokens_seen(lab)):
-            raise NoSubject("people of no role get a JWT")
+        if not tokens_seen(lab):
+            raise NoSubject(_NONE)
         raise Unshown("there is no probe that fuzzes claims yet")
 
     tokens_are_fuzzed.__doc__ = "See whether there are tokens to fuzz."
