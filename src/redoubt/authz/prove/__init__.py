@@ -1,0 +1,37 @@
+"""Proofs about policies: does a changed set allow more than the one before, over all stores there can be?
+
+`compare` answers per environment. Each verdict assumes that the store conforms to the schema, and that the principal,
+the resource and every entity whose attributes, tags or parents are read exist.
+"""
+
+from __future__ import annotations
+
+from ..policyset import PolicySet
+from ..schema.types import Schema
+from .errors import Unsupported
+from .verdicts import Comparison, EnvironmentVerdict, Verdict
+
+__all__ = ["Comparison", "EnvironmentVerdict", "Unsupported", "Verdict", "can_error", "compare_under"]
+
+
+def compare_under(
+    old: PolicySet, old_schema: Schema, new: PolicySet, new_schema: Schema, *, budget_seconds: float
+) -> Comparison:
+    """Compare two checked sets, each under its own schema, in `budget_seconds` of wall time at most.
+
+    Where no proof is had, solvers missing included, the verdict is `unknown`.
+    """
+    try:
+        from .engine import compared
+    except ImportError as error:
+        return Comparison((), f"nothing can be proven without the extra 'prove': {error}")
+    return compared(old, old_schema, new, new_schema, budget_seconds)
+
+
+def can_error(policies: PolicySet, schema: Schema, identity: str, *, budget_seconds: float) -> bool:
+    """Say whether the policy with this `@id` can come to an error on a conforming store; True unless proven not to."""
+    try:
+        from .engine import may_err
+    except ImportError:
+        return True
+    return may_err(policies, schema, identity, budget_seconds)

@@ -1,0 +1,213 @@
+"""The comparison itself: one query for each environment that the edit touched."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import z3
+from attrs import frozen
+from cedarpy import pst
+
+from ..models import EntityUid
+from ..policyset import PolicySet
+from ..schema.types import Environment, Schema
+from .compiler import Compiled, Compiler
+from .errors import Unsupported
+from .logic import both, either, is_false, negated
+from .replay import minimised, widens
+from .solve import Answer, solve
+from .verdicts import Comparison, EnvironmentVerdict
+from .witness import Reader
+from .world import World
+
+_SET_MISSING = "this is in no older set, and no older policy reaches it"
+
+
+@frozen
+class Bound:
+    """A policy with what its slots are linked to; equal where the annotations alone differ."""
+
+    policy: pst.Template
+    slots: Mapping[str, pst.EntityUid]
+
+    @property
+    def key(self) -> Any:
+        """Return what two policies that say the same have alike."""
+        return self.policy, tuple(sorted((name, str(uid)) for name, uid in self.slots.items()))
+
+    def applies(self, schema: Schema, environment: Environment) -> bool:
+        """Say whether types and action alone leave the policy in play."""
+        return (
+            _action_in(self.policy.action, schema, environment)
+            and _type_in(self.policy.principal, environment.principal)
+            and _type_in(self.policy.resource, environment.resource)
+        )
+
+
+def bound(policies: PolicySet) -> dict[str, Bound]:
+    """Return every policy and link by id."""
+    tree = policies.engine.to_pst()
+    found = {name: Bound(_plain(policy), {}) for name, policy in tree.static_policies.items()}
+    for link in tree.template_links:
+        found[link.new_id] = Bound(_plain(tree.templates[link.template_id]), link.values)
+    return found
+
+
+def compared(
+    old: PolicySet, old_schema: Schema, new: PolicySet, new_schema: Schema, seconds: float
+) -> Comparison:
+    """Compare two sets, each under its own schema."""
+    deadline = time.monotonic() + seconds
+    before, after = list(bound(old).values()), list(bound(new).values())
+    known = set(old_schema.environments())
+    verdicts: list[EnvironmentVerdict] = []
+    for environment in new_schema.environments():
+        ours = [item for item in before if item.applies(old_schema, environment)]
+        theirs = [item for item in after if item.applies(new_schema, environment)]
+        if environment in known and old_schema == new_schema and _same(ours, theirs):
+            verdicts.append(EnvironmentVerdict(environment, "equal"))
+            continue
+        query = _Query(old, old_schema, new, new_schema, environment, deadline)
+        try:
+            verdicts.append(query.verdict(ours, theirs, before, environment in known))
+        except (Unsupported, z3.Z3Exception, RecursionError) as error:
+            verdicts.append(EnvironmentVerdict(environment, "unknown", f"cannot be judged: {error}"))
+    gone = [item for item in old_schema.environments() if item not in set(new_schema.environments())]
+    verdicts += [EnvironmentVerdict(item, "narrower", "no request has these types any more") for item in gone]
+    return Comparison(tuple(verdicts))
+
+
+def may_err(policies: PolicySet, schema: Schema, identity: str, seconds: float) -> bool:
+    """Say whether a policy can come to an error in some environment; True unless proven not to."""
+    deadline = time.monotonic() + seconds
+    item = bound(policies)[identity]
+    for environment in schema.environments():
+        if not item.applies(schema, environment):
+            continue
+        world = World(schema)
+        try:
+            got = Compiler(world, schema, environment).policy(item.policy, item.slots)
+            if is_false(got.errs):
+                continue
+            if solve([got.errs, *world.close()], deadline).possible is not False:
+                return True
+        except (Unsupported, z3.Z3Exception, RecursionError):
+            return True
+    return False
+
+
+def decision(compiler: Compiler, items: list[Bound]) -> Any:
+    """Return where a set allows: some permit is satisfied and no forbid is; raises Unsupported."""
+    permits: list[Any] = []
+    forbids: list[Any] = []
+    for item in items:
+        got: Compiled = compiler.policy(item.policy, item.slots)
+        (permits if item.policy.effect == "permit" else forbids).append(got.satisfied)
+    return both(either(*permits), negated(either(*forbids)))
+
+
+class _Query:
+    def __init__(
+        self,
+        old: PolicySet,
+        old_schema: Schema,
+        new: PolicySet,
+        new_schema: Schema,
+        environment: Environment,
+        deadline: float,
+    ) -> None:
+        self.old, self.new, self.environment, self.deadline = old, new, environment, deadline
+        self.world = World(new_schema)
+        self.after = _Cached(self.world, new_schema, environment)
+        self.before = self.after if old_schema == new_schema else _Cached(self.world, old_schema, environment)
+
+    def verdict(
+        self, ours: list[Bound], theirs: list[Bound], before: list[Bound], known: bool
+    ) -> EnvironmentVerdict:
+        if not known:
+            return self._new(theirs, before)
+        was, will = decision(self.before, ours), decision(self.after, theirs)
+        more = self._ask(both(will, negated(was)))
+        if more.possible is None:
+            return EnvironmentVerdict(self.environment, "unknown", more.why)
+        if more.possible:
+            return self._wider(more)
+        less = self._ask(both(was, negated(will)))
+        if less.possible is None:
+            return EnvironmentVerdict(
+                self.environment, "narrower", f"grants nothing more; whether less: {less.why}"
+            )
+        return EnvironmentVerdict(self.environment, "narrower" if less.possible else "equal")
+
+    def _new(self, theirs: list[Bound], before: list[Bound]) -> EnvironmentVerdict:
+        if all(item.policy.effect == "forbid" for item in theirs):
+            return EnvironmentVerdict(self.environment, "equal", "nothing permits it")
+        will = decision(self.after, theirs)
+        reached = [item for item in theirs if item.policy.effect == "permit" and item in before]
+        through = either(*(self.after.policy(item.policy, item.slots).satisfied for item in reached))
+        found = self._ask(both(will, through))
+        if found.possible is None:
+            return EnvironmentVerdict(self.environment, "unknown", found.why)
+        if found.possible:
+            return self._wider(found, "an older permit reaches what is new")
+        return EnvironmentVerdict(self.environment, "new", _SET_MISSING)
+
+    def _ask(self, goal: Any) -> Answer:
+        if is_false(goal):
+            return Answer(False)
+        return solve([goal, *self.world.close()], self.deadline)
+
+    def _wider(self, found: Answer, reason: str = "") -> EnvironmentVerdict:
+        request = Reader(self.world, found.model).request(self.after)
+        if not widens(request, self.old, self.new):
+            return EnvironmentVerdict(
+                self.environment, "unknown", "the solver's witness does not replay on the reference engine"
+            )
+        small = minimised(request, self.old, self.new)
+        return EnvironmentVerdict(self.environment, "wider", reason, small)
+
+
+class _Cached(Compiler):
+    """A compiler that meets each policy once: what both sets have is the same term for both."""
+
+    def __init__(self, world: World, schema: Schema, environment: Environment) -> None:
+        super().__init__(world, schema, environment)
+        self._met: dict[Any, Compiled] = {}
+
+    def policy(self, policy: pst.Template, slots: Mapping[str, pst.EntityUid]) -> Compiled:
+        key = (policy, tuple(sorted((name, str(uid)) for name, uid in slots.items())))
+        if key not in self._met:
+            self._met[key] = super().policy(policy, slots)
+        return self._met[key]
+
+
+def _same(ours: list[Bound], theirs: list[Bound]) -> bool:
+    return {item.key for item in ours} == {item.key for item in theirs}
+
+
+def _plain(policy: pst.Template) -> pst.Template:
+    return pst.Template(
+        "", policy.effect, policy.principal, policy.action, policy.resource, policy.clauses, pst.FrozenMap()
+    )
+
+
+def _type_in(scope: pst.PrincipalOrResourceConstraint, kind: str) -> bool:
+    match scope:
+        case pst.ScopeEq(entity=pst.EntityUid(type=named)):
+            return str(named) == kind
+        case pst.ScopeIs(entity_type=named) | pst.ScopeIsIn(entity_type=named):
+            return str(named) == kind
+    return True
+
+
+def _action_in(scope: pst.ActionConstraint, schema: Schema, environment: Environment) -> bool:
+    here = environment.action
+    match scope:
+        case pst.ActionEq(entity=uid):
+            return EntityUid(str(uid.type), uid.id) == here
+        case pst.ActionIn(entities=uids):
+            groups = {here, *schema.action_ancestors(here)}
+            return any(EntityUid(str(uid.type), uid.id) in groups for uid in uids)
+    return True

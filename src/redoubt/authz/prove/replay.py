@@ -1,0 +1,78 @@
+"""A witness before it is shown: replayed on the reference engine, and made smaller while it still shows the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import cedarpy
+from attrs import evolve
+
+from ..models import AuthzRequest, Entity, value_to_json
+
+
+def allows(request: AuthzRequest, engine: Any, schema: Any) -> bool | None:
+    """Return the reference engine's decision, None where it refuses the request."""
+    try:
+        entities = cedarpy.Entities.from_json_str(
+            json.dumps([entity.to_json() for entity in request.entities]), schema=schema
+        )
+        question = {
+            "principal": request.principal.to_json(),
+            "action": request.action.to_json(),
+            "resource": request.resource.to_json(),
+            "context": json.dumps(value_to_json(request.context)),
+        }
+        answer = cedarpy.is_authorized(question, engine, entities, schema=schema)
+    except (ValueError, TypeError):
+        return None
+    if answer.decision is cedarpy.Decision.Allow:
+        return True
+    return False if answer.decision is cedarpy.Decision.Deny else None
+
+
+def widens(request: AuthzRequest, old: Any, new: Any) -> bool:
+    """Say whether `new` (a checked set) allows what `old` denies; entities are held to the schema of `new`."""
+    return allows(request, new.engine, new.schema) is True and allows(request, old.engine, None) is False
+
+
+def minimised(request: AuthzRequest, old: Any, new: Any, *, tries: int = 200) -> AuthzRequest:
+    """Return a smaller request that widens all the same: without edges, optional values and entities it can miss."""
+    for _ in range(tries):
+        for smaller in _smaller(request):
+            tries -= 1
+            if tries <= 0:
+                return request
+            if widens(smaller, old, new):
+                request = smaller
+                break
+        else:
+            break
+    return request
+
+
+def _smaller(request: AuthzRequest) -> Iterator[AuthzRequest]:
+    text = repr([(item.attrs, item.parents, item.tags) for item in request.entities]) + repr(request.context)
+    for entity in request.entities:
+        if repr(entity.uid) not in text and entity.uid not in (request.principal, request.resource):
+            rest = tuple(item for item in request.entities if item.uid != entity.uid)
+            yield evolve(request, entities=rest)
+    for entity in request.entities:
+        for parent in entity.parents:
+            yield _with(request, entity, parents=tuple(item for item in entity.parents if item != parent))
+        for name in entity.attrs:
+            yield _with(request, entity, attrs=_without(entity.attrs, name))
+        for name in entity.tags:
+            yield _with(request, entity, tags=_without(entity.tags, name))
+    for name in request.context:
+        yield evolve(request, context=_without(request.context, name))
+
+
+def _with(request: AuthzRequest, entity: Entity, **changes: Any) -> AuthzRequest:
+    entities = tuple(evolve(item, **changes) if item is entity else item for item in request.entities)
+    return evolve(request, entities=entities)
+
+
+def _without(items: Any, name: str) -> dict[str, Any]:
+    return {key: value for key, value in items.items() if key != name}
