@@ -20,7 +20,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,45 +31,66 @@ from attrs import define, field
 
 from tests.support.receiver import Receiver, receiver
 from tests.support.shop import RunningShop, running
-from tests.support.story import Stopped, Story
+from tests.support.story import PATIENCE, Stopped, Story
 
 pytestmark = pytest.mark.xdist_group("acceptance")
 
 VICTIMS = ("app", "worker", "charge", "provider", "mailbox")
 _SETTLED_WITHIN = 180.0
+_KILLED_AT_START = 0.15
 _UNLIMITED = ("http-address", "auth-host", "auth-network", "auth-device", "auth-failures-host")
 
 
 @define(eq=False)
 class Killer:
-    """Sends SIGKILL to the app's processes, `each` times to every one, in an order and with pauses from the seed."""
+    """Sends SIGKILL to the app's processes, `each` times to every one, each on its own, with pauses from the seed."""
 
     shop: RunningShop
-    chance: random.Random
+    seed: str
     each: int
     pause: tuple[float, float]
     killed: Counter[str] = field(factory=Counter)
-    _last: dict[str, int] = field(factory=dict)
 
     def run(self, give_up: Callable[[], bool]) -> None:
-        """Kill until every process had its turns; a process that is not up again yet is waited for."""
-        turns = [name for name in VICTIMS for _ in range(self.each)]
-        self.chance.shuffle(turns)
-        for name in turns:
-            time.sleep(self.chance.uniform(*self.pause))
-            while not self._kill(name):
+        """Kill until every process had its turns."""
+        with ThreadPoolExecutor(len(VICTIMS)) as hands:
+            for _ in hands.map(lambda name: self._turns(name, give_up), VICTIMS):
+                pass
+
+    def _turns(self, name: str, give_up: Callable[[], bool]) -> None:
+        """Kill one process again and again; it is mostly waited for until it is up, and killed as it starts now and then."""
+        chance = random.Random(f"{self.seed}:kills:{name}")
+        last = 0
+        for _ in range(self.each):
+            time.sleep(chance.uniform(*self.pause))
+            early = chance.random() < _KILLED_AT_START
+            while (pid := self._alive(name)) in (0, last) or not (early or _up(pid)):
                 if give_up():
                     return
                 time.sleep(0.05)
+            os.kill(pid, signal.SIGKILL)
+            last = pid
+            self.killed[name] += 1
 
-    def _kill(self, name: str) -> bool:
+    def _alive(self, name: str) -> int:
         pid = int(self.shop.ready["processes"][name])
-        if self._last.get(name) == pid or _parent(pid) != self.shop.process.pid:
-            return False
-        os.kill(pid, signal.SIGKILL)
-        self._last[name] = pid
-        self.killed[name] += 1
-        return True
+        return pid if _parent(pid) == self.shop.process.pid else 0
+
+
+def _up(pid: int) -> bool:
+    """Say whether a process listens or, as the worker, has a database open: before that it is still starting."""
+    open_files = []
+    with suppress(FileNotFoundError, PermissionError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                open_files.append(str(entry.readlink()))
+    listening = {
+        f"socket:[{row.split()[9]}]"
+        for table in ("tcp", "tcp6")
+        for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+        if row.split()[3] == "0A"
+    }
+    return any(name in listening or name.endswith(".db") for name in open_files)
 
 
 def _parent(pid: int) -> int:
@@ -372,14 +394,22 @@ def scene(built_shop: Path, folder: Path, seed: str) -> Iterator[Scene]:
 
 
 def campaign(
-    built_shop: Path, folder: Path, *, each: int, customers: int, least: int, pause: tuple[float, float]
+    built_shop: Path,
+    folder: Path,
+    *,
+    each: int,
+    customers: int,
+    least: int,
+    pause: tuple[float, float],
+    patience: float = PATIENCE,
 ) -> None:
     """Play the story under kills, let it come to rest, and count."""
     seed = os.environ.get("REDOUBT_SEED") or secrets.token_hex(4)
     print(f"\nREDOUBT_SEED={seed}")
     with scene(built_shop, folder, seed) as here:
+        here.story.clock.patience = patience
         crowd = Crowd(here.story, customers, least)
-        killer = Killer(here.shop, random.Random(f"{seed}:kills"), each, pause)
+        killer = Killer(here.shop, seed, each, pause)
         began = time.monotonic()
         crowd.start()
         try:
@@ -416,4 +446,4 @@ def test_kills_during_the_story_lose_nothing_and_double_nothing(built_shop: Path
 def test_two_hundred_kills_of_each_process_lose_nothing_and_double_nothing(
     built_shop: Path, tmp_path: Path
 ) -> None:
-    campaign(built_shop, tmp_path, each=200, customers=4, least=100, pause=(0.2, 6.0))
+    campaign(built_shop, tmp_path, each=200, customers=4, least=100, pause=(0.2, 9.0), patience=900.0)

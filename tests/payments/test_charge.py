@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from redoubt.core.base import Core
 from redoubt.payments.charge import ledger, store
@@ -112,6 +113,30 @@ async def test_a_look_up_that_lags_behind_leads_to_the_same_key_and_one_charge(
     assert sum(call.startswith("POST") for call in account.control("/_look")["calls"]) == 2
     assert account.charged() == 5000
     assert intent(service.core).state == "succeeded"
+
+
+async def test_a_young_intent_is_never_left_waiting_longer_than_a_quarter_of_its_age(
+    service: ChargeService, account: Account
+) -> None:
+    for method in ("POST", "GET"):
+        account.set(faults=[{"match": f"{method} /v1/payment_intents", "when": "before", "what": 500}] * 40)
+    await service.command(pay(), APP)
+    began, clock = service.core.clock.now(), service.core.clock
+    waits = []
+    for _ in range(20):
+        due = next_at(service.core)
+        waits.append((due - clock.now(), clock.now() - began))
+        clock.advance(due - clock.now())  # type: ignore[attr-defined]
+        await service.resolver.run_due()
+    assert all(wait <= max(timedelta(seconds=15), age / 4) for wait, age in waits)
+    assert waits[-1][0] > timedelta(minutes=1)  # a long outage is not hammered
+    assert intent(service.core).state == "unknown"
+
+
+def next_at(core: Core) -> datetime:
+    when = core.db.read_sync(lambda tx: tx.execute(sa.select(store.intents.c.next_at)).scalar_one())
+    assert isinstance(when, datetime)
+    return when
 
 
 async def test_after_the_key_window_nothing_is_sent_again(service: ChargeService, account: Account) -> None:

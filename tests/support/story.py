@@ -83,9 +83,11 @@ class Clock:
     """Ends everybody's patience together."""
 
     stop: threading.Event = field(factory=threading.Event)
+    patience: float = PATIENCE
 
-    def until(self, what: str, seconds: float = PATIENCE) -> Iterator[None]:
+    def until(self, what: str, seconds: float | None = None) -> Iterator[None]:
         """Yield again and again with a pause between; Surprise when it takes too long, Stopped when called off."""
+        seconds = seconds or self.patience
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self.stop.is_set():

@@ -23,7 +23,10 @@ log = logging.getLogger("redoubt.payments")
 
 JOB = "payments.deliver"
 _FIRST_RETRY = timedelta(seconds=2)
-_ATTEMPTS = 60
+_BACKOFF = Backoff(
+    base=1.0, cap=30.0
+)  # the charge service is ours and near: it is down for seconds, not hours
+_ATTEMPTS = 2880  # about a day
 
 Settled = Callable[[Tx, OutboxCommand, Mapping[str, Any]], None]
 
@@ -96,7 +99,7 @@ class Outbox:
             if answer is not None:
                 self._answered(tx, str(job.payload["command"]), answer)
 
-        jobs.outward(JOB, call, settle, backoff=Backoff(base=1.0, cap=600.0), on_dead=self._dead)
+        jobs.outward(JOB, call, settle, backoff=_BACKOFF, on_dead=self._dead)
 
     async def _send(self, command_id: str) -> Mapping[str, Any] | None:
         command = await self._core.db.read(lambda tx: store.command(tx, command_id))

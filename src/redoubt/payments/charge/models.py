@@ -136,4 +136,6 @@ class ChargeConfig:
     clock_skew: timedelta = timedelta(minutes=5)
     retry_base: timedelta = timedelta(seconds=2)
     retry_cap: timedelta = timedelta(minutes=15)
+    patience: timedelta = timedelta(seconds=15)
+    """While an intent is young its waits stay below this, or a quarter of its age: somebody may be waiting for it."""
     poll_pending: timedelta = timedelta(minutes=1)

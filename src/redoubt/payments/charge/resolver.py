@@ -146,11 +146,13 @@ class Resolver:
             feed.publish(tx, self._core, paged)
 
     def _wait(self, intent: Intent) -> timedelta:
-        if intent.state == "pending":
-            base = self._config.poll_pending
-        else:
-            base = self._config.retry_base
-        grown = base.total_seconds() * 2.0 ** min(max(intent.calls - 1, 0), 20)
-        return timedelta(
-            seconds=min(grown, self._config.retry_cap.total_seconds()) * (0.75 + self._core.ids.jitter() / 4)
-        )
+        """Return the pause before the next call: doubling, but in proportion to how long it has gone on already.
+
+        A provider that fails a few times within seconds must not cost whoever waits at the till minutes.
+        """
+        pending = intent.state == "pending"
+        base = self._config.poll_pending if pending else self._config.retry_base
+        age = self._core.clock.now() - (intent.first_call_at or intent.created_at)
+        grown = base * 2.0 ** min(max(intent.calls - 1, 0), 20)
+        young = max(base, self._config.patience, age / 4)
+        return min(grown, young, self._config.retry_cap) * (0.75 + self._core.ids.jitter() / 4)
