@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from .target import Target
 from .transport import Transport
 from .warm import Warm
 
-_COMMAND_SECONDS = 60.0
+_COMMAND_SECONDS = 180.0
 
 
 @define(eq=False)
@@ -237,6 +238,12 @@ class Lab:
             raise Unshown(f"there is no command for {name}", add=f"commands: {{{name}: [program, argument]}}")
         variables = {**self.world.variables, **values}
         environment = {key: fill(value, variables) for key, value in self.target.command_env.items()}
+        if given[0] == "env":  # as the tool of that name does it
+            own = list(takewhile(lambda part: "=" in part, given[1:]))
+            environment |= {
+                key: fill(value, variables) for key, _, value in (one.partition("=") for one in own)
+            }
+            given = given[1 + len(own) :]
         whole = child_environment(environment, [])
         try:
             if given[0] == "redoubt":

@@ -11,7 +11,8 @@ from ..errors import Unshown
 from ..lab import Lab
 from ..probe import SEARCHING, probe
 
-_LOOSENED = "\npermit (principal, action, resource);\n"
+# With an id: a policy that the set refuses for want of one would fail the tests without their having denied anything.
+_LOOSENED = '\n@id("loosened")\npermit (principal, action, resource);\n'
 
 
 def denials_catch_looser_policies(lab: Lab) -> None:

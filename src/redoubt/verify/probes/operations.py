@@ -165,20 +165,23 @@ def a_kill_stops_the_app(lab: Lab) -> None:
 
 
 def _served(lab: Lab, person: Person) -> Callable[[], Answer]:
-    """Return a request that is served before the kill, and so must not be after it: a list, a page, or a delivery.
+    """Return a request that is served before the kill, and so must not be after it: a list, else a delivery.
 
-    Raises Unshown where the app serves nothing of the kind.
+    No page: those on which people log in and operators look at a kill stay open. Raises Unshown where there is nothing.
     """
     described = lab.api.operations if lab.world.api is not None else ()
     lists = [one.path for one in described if one.method == "GET" and not one.path_parameters]
-    for path in dict.fromkeys((*lists, *lab.target.pages)):
+    for path in lists:
         if person.browser.get(path).ok:
             return partial(person.browser.get, path)
     for hook in lab.target.webhooks:
         sender = Sender(lab, hook)
         if sender.deliver(lab.canary())[0].ok:
             return lambda: sender.deliver(lab.canary())[0]
-    raise Unshown("there is nothing that the app serves before", add="pages: [/some/page]")
+    raise Unshown(
+        "there is nothing that the app serves before",
+        add="webhooks: [{path: /webhooks/x, scheme: github, secret: env:X}]",
+    )
 
 
 def _switch(lab: Lab, operator: Person, method: str, path: str, body: dict[str, str]) -> Answer:
