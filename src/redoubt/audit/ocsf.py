@@ -8,7 +8,6 @@ API Activity with activity 99 and its action as `activity_name`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -34,6 +33,7 @@ _CLASSES = {
     MONEY: (6, "Application Activity", "Money Movement"),
 }
 OTHER = 99
+DATA = "unmapped"  # the member that holds an event's data; no other member's name sorts behind it
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -121,10 +121,8 @@ def millis(at: datetime) -> int:
     return (at - _EPOCH) // timedelta(milliseconds=1)
 
 
-def body(
-    event: Event, entry_id: str, at: datetime, actor_id: str, target_id: str | None, data: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the OCSF object of `event`; ids and `data` are given as they may be stored."""
+def body(event: Event, entry_id: str, at: datetime, actor_id: str, target_id: str | None) -> dict[str, Any]:
+    """Return the OCSF object of `event` without its data; ids are given as they may be stored."""
     kind = kind_of(event.action)
     category, category_name, class_name = _CLASSES[kind.class_uid]
     severity = severity_of(event)
@@ -168,6 +166,4 @@ def body(
         result["action_id"], result["action"] = (2, "Denied") if denied else (1, "Allowed")
     if event.target is not None:
         result["resources"] = [{"type": event.target[0], "uid": target_id}]
-    if data:
-        result["unmapped"] = dict(data)
     return result

@@ -24,6 +24,7 @@ _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 # What no detector could mean, so that a decision is not searched for card numbers twelve times: ids and hashes of ours
 # (alone or as `Type:id`), and short words without an @, a blank or more than four digits that have no secret's prefix.
 _SAFE = re.compile(rf"(?:[A-Za-z_]{{1,32}}[:/])?{_UUID}|[0-9a-f]{{64}}")
+_IDENTIFIER = re.compile(rf"{_UUID}|[0-9a-f]{{64}}")
 _WORD = re.compile(
     r"(?!.*(?:_live_|_test_|_secret_|wh(?:sec|sk)_))[A-Za-z][A-Za-z_-]{0,23}(?:\.[A-Za-z_-]{1,23}){0,2}[0-9]{0,4}"
 )
@@ -121,6 +122,25 @@ def _is_secret(key: str) -> bool:
 
 
 _plain: set[str] = set()  # short texts that no detector changed, and that none will: the patterns are fixed
+
+
+def is_identifier(text: str) -> bool:
+    """Say whether `text` is a bare UUID or hash of ours: plain whatever it stands for."""
+    return _IDENTIFIER.fullmatch(text) is not None
+
+
+def is_plain(text: str) -> bool:
+    """Say whether `Committer.text` is known to leave `text` as it is."""
+    return (
+        text in _plain
+        or _SAFE.fullmatch(text) is not None
+        or (len(text) <= _WORD_MAX and _WORD.fullmatch(text) is not None)
+    )
+
+
+def is_plain_name(name: str) -> bool:
+    """Say whether a member of this name is treated by its value alone: neither personal nor secret by its name."""
+    return name.lower() not in _KINDS and not _is_secret(name)
 
 
 def _remember(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from .errors import EventInvalid
 from .merkle import leaf_hash
 from .models import MAX_ID, Event
 from .personal import Committer, Disclosure
+from .plain import canonical_text, plain_text
 
 MAX_BODY = 16 * 1024  # an entry bundle of the tile format holds at most 65,535 bytes an entry
 
@@ -59,11 +59,15 @@ def prepare(core: Core, event: Event) -> tuple[dict[str, Any], list[Disclosure]]
     target_type, target_id = event.target or (None, None)
     if target_id is not None:
         target_id = committer.text(_bounded(target_id, "a target's id"))
-    data = committer.value(event.data)
-    body = _canonical(ocsf.body(event, entry_id, at, actor_id, target_id, data))
-    if len(body) > MAX_BODY:
-        data = {"cut": True, "bytes": len(body), "sha256": sha256_hex(_canonical(data))}
-        body = _canonical(ocsf.body(event, entry_id, at, actor_id, target_id, data))
+    text = plain_text(event.data)
+    if text is None:
+        text = canonical_text(committer.value(event.data))
+    body = ocsf.body(event, entry_id, at, actor_id, target_id)
+    written = _with_data(body, text)
+    if len(written) > MAX_BODY:
+        whole = text.encode()
+        text = canonical_text({"cut": True, "bytes": len(written), "sha256": sha256_hex(whole)})
+        written = _with_data(body, text)
     row = {
         "id": entry_id,
         "tenant": event.tenant,
@@ -78,19 +82,17 @@ def prepare(core: Core, event: Event) -> tuple[dict[str, Any], list[Disclosure]]
         "target_type": _optional(target_type, "a target's type"),
         "target_id": target_id,
         "request_id": _optional(event.request_id, "a request's id"),
-        "body": body.decode(),
-        "leaf_hash": leaf_hash(body),
+        "body": written.decode(),
+        "leaf_hash": leaf_hash(written),
         "leaf_index": None,
     }
     return row, committer.disclosures
 
 
-# The same bytes as `canonical_json`, without its search for floats: the committer lets none through.
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def _canonical(value: dict[str, Any]) -> bytes:
-    return _ENCODER.encode(value).encode()
+def _with_data(body: dict[str, Any], data: str) -> bytes:
+    """Return the canonical JSON of an entry; its data are its last member, written already."""
+    head = canonical_text(body)
+    return (head if data == "{}" else f'{head[:-1]},"{ocsf.DATA}":{data}}}').encode()
 
 
 def _bounded(value: str, what: str) -> str:
