@@ -1,5 +1,7 @@
 """A Cedar schema as typed values, with every name resolved: what the readers of policies know about entities."""
 
+from .errors import SchemaError
+from .read import read_schema
 from .types import (
     ActionType,
     Attribute,
@@ -27,7 +29,9 @@ __all__ = [
     "LongType",
     "RecordType",
     "Schema",
+    "SchemaError",
     "SetType",
     "StringType",
     "Type",
+    "read_schema",
 ]
