@@ -106,15 +106,16 @@ def _stages(policy: Mapping[str, Any]) -> Iterator[tuple[Failed, str, dict[str, 
     yield "resource", text, dict(base)
     held: list[dict[str, Any]] = []
     for condition in policy["conditions"]:
-        parts = _conjuncts(condition["body"]) if condition["kind"] == "when" else [condition["body"]]
+        parts = conjuncts(condition["body"]) if condition["kind"] == "when" else [condition["body"]]
         for part in parts:
             held.append({"kind": condition["kind"], "body": part})
-            yield _kind_of(part), _condition_text(held[-1]), {**base, "conditions": list(held)}
+            yield _kind_of(part), condition_text(held[-1]), {**base, "conditions": list(held)}
 
 
-def _conjuncts(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def conjuncts(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the parts that `&&` joins in the JSON form of an expression, in order of evaluation."""
     inner = body.get("&&") if set(body) == {"&&"} else None
-    return [body] if inner is None else [*_conjuncts(inner["left"]), *_conjuncts(inner["right"])]
+    return [body] if inner is None else [*conjuncts(inner["left"]), *conjuncts(inner["right"])]
 
 
 def _holds(policies: PolicySet, request: AuthzRequest, policy: Mapping[str, Any]) -> bool:
@@ -157,7 +158,8 @@ def _scope_text(policy: Mapping[str, Any]) -> str:
     return render(bare).rstrip(";")
 
 
-def _condition_text(condition: Mapping[str, Any]) -> str:
+def condition_text(condition: Mapping[str, Any]) -> str:
+    """Return a condition in JSON form as Cedar text, its `when` or `unless` included."""
     bare = {
         "effect": "permit",
         "principal": _ANY,

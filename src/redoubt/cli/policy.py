@@ -29,6 +29,8 @@ from redoubt.guard.kinds import Kinds
 from redoubt.guard.models import Approval, VerifiedAssertion
 from redoubt.identity.store import user_by_id, user_by_verified_email
 
+from . import policy_files
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -234,6 +236,10 @@ def rollback(
         )
 
     _say_request(_request(directory, ask))
+
+
+app.command(name="test")(policy_files.run_tests)
+app.command(name="fmt")(policy_files.format_files)
 
 
 class _NobodyHere:

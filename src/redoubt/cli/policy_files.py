@@ -1,0 +1,89 @@
+"""`redoubt policy test` and `redoubt policy fmt`: what is done with policies as files, before any store sees them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import cedarpy
+import typer
+
+from redoubt.authz.policyset import POLICY_SUFFIX, PolicySet, parse_folder
+from redoubt.authz.testing import Report, read_cases, run
+
+FAILED = 1
+Percent = typer.Option(min=0, max=100)
+
+
+def run_tests(
+    directory: Annotated[Path, typer.Argument(help="The policies' folder.", exists=True, file_okay=False)],
+    tests: Annotated[
+        Path | None, typer.Option("--tests", help="The folder of the tests; default: tests in the policies'.")
+    ] = None,
+    changed: Annotated[
+        Path | None,
+        typer.Option("--changed", help="Measure only what differs from the policies of this folder."),
+    ] = None,
+    min_policies: Annotated[float, Percent] = 0,
+    min_branches: Annotated[float, Percent] = 0,
+) -> None:
+    """Run the policies' tests (*.yaml): exit 0 when all hold and enough is covered, 1 otherwise."""
+    policies = parse_folder(directory)
+    files = sorted((tests or directory / "tests").glob("*.yaml"))
+    if not files:
+        typer.echo("there are no tests", err=True)
+        raise typer.Exit(FAILED)
+    only = None if changed is None else _changed(policies, parse_folder(changed))
+    report = run(policies, [case for file in files for case in read_cases(file)], only)
+    for line in _lines(report):
+        typer.echo(line)
+    short = report.policies_percent < min_policies or report.branches_percent < min_branches
+    if short:
+        typer.echo(f"covered too little: at least {min_policies:g} % and {min_branches:g} % are asked for")
+    raise typer.Exit(FAILED if report.failures or short else 0)
+
+
+def format_files(
+    directory: Annotated[Path, typer.Argument(help="The policies' folder.", exists=True, file_okay=False)],
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if anything would.")] = False,
+) -> None:
+    """Lay out *.cedar files in Cedar's way, comments kept; nothing is written unless all of them parse."""
+    try:
+        texts = {path: path.read_text("utf-8") for path in sorted(directory.glob(f"*{POLICY_SUFFIX}"))}
+        laid_out = {path: _formatted(text) for path, text in texts.items()}
+    except ValueError as error:
+        typer.echo(f"nothing was changed: {error}", err=True)
+        raise typer.Exit(FAILED) from error
+    touched = [path for path, text in laid_out.items() if text != texts[path]]
+    for path in touched:
+        if not check:
+            path.write_text(laid_out[path], "utf-8")
+        typer.echo(f"{'would format' if check else 'formatted'} {path.name}")
+    raise typer.Exit(FAILED if check and touched else 0)
+
+
+def _formatted(text: str) -> str:
+    return cedarpy.format_policies(text).rstrip("\n") + "\n" if text.strip() else text
+
+
+def _changed(new: PolicySet, old: PolicySet) -> frozenset[str]:
+    return frozenset(key for key, text in new.texts.items() if old.texts.get(key) != text)
+
+
+def _lines(report: Report) -> list[str]:
+    lines = [f"FAILED {item.case.file}: {item.case.name}: {item.why}" for item in report.failures]
+    for item in report.coverage:
+        if not item.decided:
+            lines.append(f"never decided: {item.policy_id}")
+        for text, seen in item.conditions:
+            missing = sorted({"true", "false"} - seen)
+            if missing:
+                lines.append(f"never {' or '.join(missing)}: {item.policy_id}: {text}")
+            if "error" in seen:
+                lines.append(f"erred: {item.policy_id}: {text}")
+    failed = len(report.failures)
+    lines.append(
+        f"{report.cases - failed} of {report.cases} tests hold; policies {report.policies_percent:.0f} %, "
+        f"branches {report.branches_percent:.0f} % covered"
+    )
+    return lines
