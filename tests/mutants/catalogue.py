@@ -9,7 +9,7 @@ PROVEN = (
     "IDN-1", "IDN-9", "IDN-11",
     "AUZ-1", "AUZ-3", "AUZ-6", "AUZ-7",
     "WHK-1", "WHK-2", "WHK-3", "WHK-4", "WHK-5", "WHK-8", "WHK-9",
-    "PAY-1", "PAY-5", "PAY-7", "PAY-9",
+    "PAY-1", "PAY-4", "PAY-5", "PAY-7", "PAY-9",
     "SUP-1", "SUP-7",
     "OPS-1", "OPS-7",
     "VAL-3", "VAL-8", "VAL-10",

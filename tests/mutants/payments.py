@@ -26,6 +26,12 @@ MUTANTS = (
         ],
     ),
     Mutant(
+        "PAY-4",
+        "any-name-of-our-authority",
+        [library("payments/charge/tls.py",
+                 "if any(hmac.compare_digest(identity.encode(), san.encode()) for san in peer.sans):", "if True:")],
+    ),
+    Mutant(
         "PAY-5",
         "who-asks-may-approve",  # all that says no: the service, two databases, the charge service
         [
