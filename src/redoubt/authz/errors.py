@@ -3,6 +3,7 @@
 AuthzError
 ├── AccessModelError     access rules that cannot be compiled
 ├── PolicyRejected       policies or schema that do not parse, type-check or carry unique @ids; holds every problem
+├── UnreadablePolicy     a policy that parses but holds what the compiler does not know
 ├── PolicyStoreError
 │   ├── UnknownVersion   no such stored version
 │   ├── StaleBase        the head moved since the change was written
@@ -59,6 +60,12 @@ class PolicyRejected(AuthzError):
             "\n".join(str(problem) for problem in self.problems),
             hint="Nothing was changed; correct the files and try again.",
         )
+
+
+class UnreadablePolicy(AuthzError):
+    """A policy holds what the compiler does not know: it is refused when it is loaded, never skipped."""
+
+    code = "policy-unreadable"
 
 
 class PolicyStoreError(AuthzError):

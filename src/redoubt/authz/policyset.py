@@ -13,10 +13,11 @@ from typing import Any
 
 import cedarpy
 from attrs import field, frozen
+from cedarpy import pst
 
 from redoubt.core.canonical import canonical_json, sha256_hex
 
-from .errors import CorruptPolicies, PolicyProblem, PolicyRejected
+from .errors import CorruptPolicies, PolicyProblem, PolicyRejected, UnreadablePolicy
 from .text import uid
 
 SCHEMA_SUFFIX = ".cedarschema"
@@ -51,6 +52,13 @@ class PolicySet:
     def body(self) -> dict[str, Any]:
         """Return the canonical body that `version` is the hash of."""
         return body_of(self.schema_text, self.texts)
+
+    def tree(self) -> pst.PolicySet:
+        """Return the typed tree of the policies, templates and links, each by its id.
+
+        Raises UnreadablePolicy for a wrong number of arguments to an extension function, and beyond 100 levels.
+        """
+        return tree_of(self.engine)
 
     def knows_action(self, name: str) -> bool:
         """Say whether the schema declares the action `name` for some principal and resource."""
@@ -145,6 +153,15 @@ def engine_of(policies: Mapping[str, Mapping[str, Any]]) -> Any:
     """Return the engine's handle over `policies`; reasons come back as their ids."""
     est = {"staticPolicies": dict(policies), "templates": {}, "templateLinks": []}
     return cedarpy.PolicySet.from_json_str(json.dumps(est))
+
+
+def tree_of(engine: Any) -> pst.PolicySet:
+    """Return the typed tree of an engine's handle; raises UnreadablePolicy where it has none."""
+    try:
+        tree: pst.PolicySet = engine.to_pst()
+    except ValueError as error:
+        raise UnreadablePolicy(f"the policies have no typed tree: {error}") from error
+    return tree
 
 
 def render(policy: Mapping[str, Any]) -> str:

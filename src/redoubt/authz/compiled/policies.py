@@ -1,0 +1,203 @@
+"""A policy set as closures behind an index: a decision looks at the policies whose scopes can match, and no others.
+
+The index is three tables in one another, by what a scope names: action, then principal, then resource, each an
+entity, a type, or nothing. A request looks under its own entity, under each of its ancestors, under its type and
+under nothing. Ten thousand links on one action are so one look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from attrs import frozen
+from cedarpy import pst
+
+from ..errors import UnreadablePolicy
+from .expressions import Compiled, Question, boolean, compile_expression, ref_of_node
+from .values import CedarError, Ref
+
+Key = Ref | str | None
+_Index = dict[Key, dict[Key, dict[Key, list["_Policy"]]]]
+_NO_ANCESTORS: frozenset[Ref] = frozenset()
+
+
+@frozen
+class Answer:
+    """A decision with its determining policies and those that met an error, each sorted by id."""
+
+    allowed: bool
+    reasons: tuple[str, ...]
+    errors: tuple[str, ...]
+
+
+class _Policy:
+    """One policy or link: what of its scope the index does not say already, and its conditions."""
+
+    __slots__ = ("conditions", "forbids", "id", "tests")
+
+    def __init__(
+        self, identity: str, forbids: bool, tests: tuple[Compiled, ...], conditions: tuple[Compiled, ...]
+    ) -> None:
+        self.id = identity
+        self.forbids = forbids
+        self.tests = tests
+        self.conditions = conditions
+
+    def holds(self, question: Question) -> bool:
+        """Say whether the policy is satisfied; raises CedarError where it has no value."""
+        for test in self.tests:
+            if not test(question):
+                return False
+        for condition in self.conditions:
+            value = condition(question)
+            if value is not True:
+                boolean(value)
+                return False
+        return True
+
+
+class CompiledPolicies:
+    """A compiled set; immutable and safe to share between threads."""
+
+    def __init__(self, tree: pst.PolicySet) -> None:
+        """Compile `tree`; raises UnreadablePolicy for anything unknown, a link without its template or values."""
+        self._index: _Index = {}
+        self._count = 0
+        for identity, policy in tree.static_policies.items():
+            self._add(identity, policy, {}, _conditions(policy))
+        bodies = {identity: _conditions(template) for identity, template in tree.templates.items()}
+        for link in tree.template_links:
+            template = tree.templates.get(link.template_id)
+            if template is None:
+                raise UnreadablePolicy(f"the link {link.new_id!r} is of no template that there is")
+            self._add(link.new_id, template, link.values, bodies[link.template_id])
+
+    def __len__(self) -> int:
+        return self._count
+
+    def decide(self, question: Question) -> Answer:
+        """Return the decision: a forbid that holds denies, else a permit that holds allows, else it is denied.
+
+        A policy that meets an error is skipped and named (Cedar, "Authorization semantics").
+        """
+        permits: list[str] = []
+        forbids: list[str] = []
+        errors: list[str] = []
+        for policy in self._candidates(question):
+            try:
+                if policy.holds(question):
+                    (forbids if policy.forbids else permits).append(policy.id)
+            except CedarError:
+                errors.append(policy.id)
+        reasons = forbids or permits
+        return Answer(bool(permits) and not forbids, _sorted(reasons), _sorted(errors))
+
+    def _candidates(self, question: Question) -> list[_Policy]:
+        found: list[_Policy] = []
+        principals = resources = None
+        for action in _keys(question.action, question):
+            by_principal = self._index.get(action)
+            if by_principal is None:
+                continue
+            if principals is None:
+                principals = _keys(question.principal, question)
+                resources = _keys(question.resource, question)
+            assert resources is not None
+            for principal in principals:
+                by_resource = by_principal.get(principal)
+                if by_resource is None:
+                    continue
+                for resource in resources:
+                    policies = by_resource.get(resource)
+                    if policies is not None:
+                        found += policies
+        return found
+
+    def _add(
+        self,
+        identity: str,
+        policy: pst.Template,
+        values: Mapping[Any, pst.EntityUid],
+        conditions: tuple[Compiled, ...],
+    ) -> None:
+        principal, principal_tests = _scope("principal", policy.principal, values)
+        resource, resource_tests = _scope("resource", policy.resource, values)
+        for action, action_tests in _action(policy.action):
+            tests = (*action_tests, *principal_tests, *resource_tests)
+            compiled = _Policy(identity, policy.effect == "forbid", tests, conditions)
+            by_principal = self._index.setdefault(action, {})
+            by_principal.setdefault(principal, {}).setdefault(resource, []).append(compiled)
+        self._count += 1
+
+
+def _sorted(ids: list[str]) -> tuple[str, ...]:
+    # One policy can be reached by two of the actions that its scope lists.
+    return tuple(ids) if len(ids) < 2 else tuple(sorted(set(ids)))
+
+
+def _keys(ref: Ref, question: Question) -> tuple[Key, ...]:
+    node = question.entities.get(ref)
+    return (ref, ref.type, None, *(node.ancestors if node is not None else _NO_ANCESTORS))
+
+
+def _conditions(policy: pst.Template) -> tuple[Compiled, ...]:
+    return tuple(_clause(clause) for clause in policy.clauses)
+
+
+def _clause(clause: pst.Clause) -> Compiled:
+    body = compile_expression(clause.expr)
+    if isinstance(clause, pst.When):
+        return body
+    return lambda question: not boolean(body(question))
+
+
+def _entity(entity: pst.EntityOrSlot, values: Mapping[Any, pst.EntityUid]) -> Ref:
+    if isinstance(entity, pst.EntityUid):
+        return ref_of_node(entity)
+    found = values.get(entity.name)
+    if found is None:
+        raise UnreadablePolicy(f"nothing is linked to the slot ?{entity.name}")
+    return ref_of_node(found)
+
+
+def _scope(
+    variable: str, scope: pst.PrincipalOrResourceConstraint, values: Mapping[Any, pst.EntityUid]
+) -> tuple[Key, tuple[Compiled, ...]]:
+    """Return the key that a scope stands under, and the tests that are left once it was found there."""
+    match scope:
+        case pst.ScopeAny():
+            return None, ()
+        case pst.ScopeEq():
+            named = _entity(scope.entity, values)
+            return named, (_same(variable, named),)
+        case pst.ScopeIn():
+            return _entity(scope.entity, values), ()
+        case pst.ScopeIs():
+            return str(scope.entity_type), ()
+        case pst.ScopeIsIn():
+            return _entity(scope.entity, values), (_of_type(variable, str(scope.entity_type)),)
+        case _:
+            raise UnreadablePolicy(f"the scope {type(scope).__name__} is not known here")
+
+
+def _action(scope: pst.ActionConstraint) -> Iterator[tuple[Key, tuple[Compiled, ...]]]:
+    match scope:
+        case pst.ScopeAny():
+            yield None, ()
+        case pst.ActionEq():
+            named = ref_of_node(scope.entity)
+            yield named, (_same("action", named),)
+        case pst.ActionIn():
+            for entity in dict.fromkeys(scope.entities):
+                yield ref_of_node(entity), ()
+        case _:
+            raise UnreadablePolicy(f"the scope {type(scope).__name__} is not known here")
+
+
+def _same(variable: str, named: Ref) -> Compiled:
+    return lambda question: getattr(question, variable) == named
+
+
+def _of_type(variable: str, name: str) -> Compiled:
+    return lambda question: getattr(question, variable).type == name
