@@ -17,6 +17,7 @@ from cedarpy import pst
 
 from redoubt.core.canonical import canonical_json, sha256_hex
 
+from .compiled import compile_policies
 from .errors import CorruptPolicies, PolicyProblem, PolicyRejected, UnreadablePolicy
 from .text import uid
 
@@ -94,7 +95,7 @@ def parse(source: PolicySource) -> PolicySet:
     """Parse and check `source` against its own schema.
 
     Raises PolicyRejected with every problem: syntax, types, an `@id` that is missing, empty or used twice, templates
-    (nothing links them yet).
+    (nothing links them yet), what the reader that decides cannot compile.
     """
     try:
         schema = cedarpy.Schema.from_str(source.schema, release_gil=True)
@@ -113,6 +114,7 @@ def parse(source: PolicySource) -> PolicySet:
             origin[identity] = name
             policies[identity] = policy
             problems += [PolicyProblem(name, identity, message) for message in _type_errors(policy, schema)]
+            problems += [PolicyProblem(name, identity, message) for message in _unreadable(identity, policy)]
     if problems:
         raise PolicyRejected(problems)
     return _build(str(schema), policies, {key: render(policy) for key, policy in policies.items()}, schema)
@@ -203,6 +205,15 @@ def _type_errors(policy: Mapping[str, Any], schema: Any) -> list[str]:
     except ValueError as error:
         return [str(error)]
     return [str(error.error).removeprefix("for policy `policy0`, ") for error in result.errors]
+
+
+def _unreadable(identity: str, policy: Mapping[str, Any]) -> list[str]:
+    """Return why the reader that decides cannot compile a policy: it must not be stored then."""
+    try:
+        compile_policies(tree_of(engine_of({identity: policy})))
+    except UnreadablePolicy as error:
+        return [str(error)]
+    return []
 
 
 def _read(path: Path) -> str:
