@@ -98,6 +98,7 @@ def test_random_policies_are_decided_as_the_reference_engine_decides_them() -> N
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(7200)
 def test_a_long_campaign_covers_every_operator_a_thousand_times() -> None:
     seen = campaign(SOAK)
     assert {name: seen[name] for name in OPERATORS if seen[name] < 1000} == {}
