@@ -23,6 +23,10 @@ ROUTES = {
     "POST /console/approvals/{id}/reject": ({"reason": "no"}, 404, True),
     "GET /console/audit": ({}, 200, False),
     "GET /console/audit/{id}": ({}, 404, False),
+    "GET /console/policies": ({}, 200, False),
+    "GET /console/policies/{id}": ({}, 404, False),
+    "GET /console/policies/playground": ({}, 200, False),
+    "GET /console/policies/decisions/{id}": ({}, 404, False),
     "GET /console/switches": ({}, 200, False),
     "POST /console/switches/kill": ({"capability": "login", "reason": "test"}, 200, False),
     "POST /console/switches/enable": ({"capability": "login", "ticket": "T-1"}, 401, False),
@@ -90,7 +94,7 @@ async def test_every_change_needs_the_token_and_the_own_origin(world: World) -> 
 async def test_tabs_lead_only_where_the_reader_may_go(world: World) -> None:
     finance, operator = await world.person("finance"), await world.person("operator")
     tabs = r'<nav class="tabs".*?</nav>'
-    for person, count in ((finance, 2), (operator, 5)):
+    for person, count in ((finance, 2), (operator, 6)):
         page = (await person.page("/console")).text
         found = re.search(tabs, page, re.S)
         assert found is not None
@@ -102,7 +106,9 @@ async def test_tabs_lead_only_where_the_reader_may_go(world: World) -> None:
         assert (await finance.page(link)).status_code == 200, link
 
 
-@pytest.mark.parametrize("path", ["", "/approvals", "/audit", "/switches", "/enrolments"])
+@pytest.mark.parametrize(
+    "path", ["", "/approvals", "/audit", "/policies", "/policies/playground", "/switches", "/enrolments"]
+)
 async def test_every_page_has_a_json_face(world: World, path: str) -> None:
     operator = await world.person("operator")
     page, data = await operator.page(f"/console{path}"), await operator.get(f"/console{path}")
@@ -113,7 +119,9 @@ async def test_every_page_has_a_json_face(world: World, path: str) -> None:
         assert "'unsafe" not in answer.headers["content-security-policy"]
 
 
-@pytest.mark.parametrize("path", ["", "/approvals", "/audit", "/switches", "/enrolments"])
+@pytest.mark.parametrize(
+    "path", ["", "/approvals", "/audit", "/policies", "/policies/playground", "/switches", "/enrolments"]
+)
 async def test_pages_have_one_heading_labels_and_nothing_inline(world: World, path: str) -> None:
     operator = await world.person("operator")
     await operator.form("/console/switches/kill", capability="login", tenant="*", reason="test")

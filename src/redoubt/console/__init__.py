@@ -1,4 +1,4 @@
-"""The operator's pages: overview, approvals, audit explorer, switches, enrolments; readable without JavaScript."""
+"""The operator's pages: overview, approvals, audit explorer, policies, switches, enrolments; readable without JavaScript."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from starlette.routing import Route
 
 from redoubt.runtime.app import Redoubt
 
-from . import approvals, audit, enrolments, overview, switches
+from . import approvals, audit, enrolments, overview, policies, switches
 
 
 def routes(guard: Redoubt) -> list[Route]:
     """Return the console's routes for `guard`; each declares its permission."""
     found: list[Route] = []
-    for module in (overview, approvals, audit, switches, enrolments):
+    for module in (overview, approvals, audit, policies, switches, enrolments):
         found += module.routes(guard)
     return found
 

@@ -24,6 +24,7 @@ _TABS = (
     ("/console", "Overview", "Console.view"),
     ("/console/approvals", "Approvals", "Approval.read"),
     ("/console/audit", "Audit", "Audit.read"),
+    ("/console/policies", "Policies", "Policy.read"),
     ("/console/switches", "Switches", "Switch.read"),
     ("/console/enrolments", "Enrolments", "Enrolment.create"),
 )
