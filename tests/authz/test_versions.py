@@ -228,6 +228,54 @@ async def test_a_head_that_cannot_be_confirmed_denies(
     assert head.decider().decide(UPDATE).allowed
 
 
+async def test_what_is_enforced_is_decided_by_a_look_of_the_last_250_ms_or_by_a_new_one(
+    core: Core, genesis: str, clock: ManualClock
+) -> None:
+    head = PolicyHead(core)
+    assert not (await head.current()).decide(UPDATE).allowed
+    version = approve(core, propose(core))
+    clock.advance(timedelta(milliseconds=250))
+    assert (await head.current()).version == genesis  # what 250 ms of staleness mean
+    clock.advance(timedelta(milliseconds=1))
+    assert (await head.current()).decide(UPDATE).allowed
+    assert (await head.current("another tenant")).version == version
+
+
+async def test_a_look_that_began_after_the_question_counts_however_long_it_took(
+    core: Core, genesis: str, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approve(core, propose(core))
+    head, true_read = PolicyHead(core), core.db.read
+
+    async def slow(fn: Any) -> Any:
+        found = await true_read(fn)
+        clock.advance(timedelta(seconds=30))
+        return found
+
+    monkeypatch.setattr(core.db, "read", slow)
+    assert (await head.current()).decide(UPDATE).allowed
+    assert not head.decider().decide(UPDATE).allowed  # but it is old by now
+
+
+async def test_a_head_that_cannot_be_looked_at_denies_at_once_and_recovers(
+    core: Core, genesis: str, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approve(core, propose(core))
+    head = PolicyHead(core)
+    assert (await head.current()).decide(UPDATE).allowed
+    with monkeypatch.context() as patch:
+
+        async def gone(_fn: Any) -> Any:
+            raise OSError("gone")
+
+        patch.setattr(core.db, "read", gone)
+        clock.advance(timedelta(milliseconds=251))
+        answer = (await head.current()).decide(UPDATE)
+        assert not answer.allowed
+        assert "could not be confirmed" in answer.errors[0]
+    assert (await head.current()).decide(UPDATE).allowed
+
+
 def tamper(core: Core, statement: str) -> None:
     """Write as somebody who owns the database would: without its triggers."""
 

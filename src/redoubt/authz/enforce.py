@@ -109,12 +109,7 @@ class Enforcer:
         extra: dict[str, Any],
         step_up: bool | None = None,
     ) -> Decision:
-        if not self._head.fresh:
-            try:
-                await self._head.refresh()
-            except Exception as error:
-                _log.error("the policy head cannot be read: %s", type(error).__name__)
-        decider = self._head.decider(caller.tenant)
+        decider = await self._head.current(caller.tenant)
         # What the session says stands last: a context builder cannot lower the risk or claim a step-up.
         context = {
             **extra,
@@ -140,7 +135,7 @@ class Enforcer:
         read = permission.read or f"{resource.type}.read"
         if read == permission.action:
             return True
-        decider = self._head.decider(caller.tenant)
+        decider = await self._head.current(caller.tenant)
         known = isinstance(decider, Decider) and decider.policies.knows_action(read)
         return not known or not (await self._decide(caller, read, resource, {})).allowed
 

@@ -1,7 +1,9 @@
 """The policies that a process decides by: the stored head, followed by polling and swapped in one step.
 
 Nothing is decided by a set that does not match its hash, by a head that moved backwards, or by a head that could not
-be confirmed for a while: then everything is denied, and the decision says why.
+be confirmed for a while: then everything is denied, and the decision says why. A question that is enforced is answered
+by a head whose look began at most 250 ms before the answer, or after the question was asked: what a committed change
+revokes is gone from every process by then, whatever became of the loop that follows it.
 """
 
 from __future__ import annotations
@@ -23,10 +25,13 @@ from .policyset import PolicySet, from_body
 _log = logging.getLogger("redoubt.authz")
 
 INTERVAL = 0.2
-"""Seconds between two looks at the head: a change is followed within 250 ms."""
+"""Seconds between two looks at the head."""
+CURRENT = 0.25
+"""Seconds after which a look no longer answers an enforced question: a new one is taken for it."""
 MAX_AGE = 2.0
-"""Seconds without a successful look after which everything is denied."""
+"""Seconds without a successful look after which even what is merely shown counts as denied."""
 MAIN = "main"
+_UNCONFIRMED = "the policy head could not be confirmed lately"
 
 
 @frozen
@@ -53,10 +58,26 @@ class PolicyHead:
         confirmed = self._confirmed
         return confirmed is not None and self._core.clock.monotonic() - confirmed <= self._max_age
 
+    async def current(self, tenant: str = MAIN) -> Decider | DenyAll:
+        """Return what decides a question of `tenant` that is asked now, and is to be enforced.
+
+        When the last look is older than `CURRENT` one is taken first; it counts however long it took, as it began after
+        the question. When there can be none, everything is denied.
+        """
+        confirmed = self._confirmed
+        if confirmed is None or self._core.clock.monotonic() - confirmed > CURRENT:
+            try:
+                await self.refresh()
+            except Exception as error:  # whatever hides the head, nothing is allowed by an old one
+                _log.error("the policy head cannot be read: %s", type(error).__name__)
+                return DenyAll(_UNCONFIRMED)
+        return self._of(tenant)
+
     def decider(self, tenant: str = MAIN) -> Decider | DenyAll:
-        """Return what decides for `tenant` now."""
-        if not self.fresh:
-            return DenyAll("the policy head could not be confirmed lately")
+        """Return what decides for `tenant` as of lately: for what is shown and hidden, never for what is enforced."""
+        return self._of(tenant) if self.fresh else DenyAll(_UNCONFIRMED)
+
+    def _of(self, tenant: str) -> Decider | DenyAll:
         loaded = self._loaded
         found = loaded.get(tenant) or loaded.get(MAIN)
         return found.decider if found is not None else DenyAll("no policies are stored")

@@ -1,6 +1,6 @@
-"""Live sessions in this process, never staler than one second.
+"""Live sessions in this process, never staler than 200 ms.
 
-An entry answers for at most one second after the read that filled it *began*; a change made in this process drops
+An entry answers for at most 200 ms after the read that filled it *began*; a change made in this process drops
 it at once. A read that was under way while something was dropped is not kept, or it would bring the dead back.
 """
 
@@ -14,7 +14,8 @@ from attrs import frozen
 
 from redoubt.core.clock import Clock
 
-MAX_AGE = 1.0
+MAX_AGE = 0.2
+"""Seconds; roles are read with a session, so a role that is taken is gone from every process by then."""
 _MAX_ENTRIES = 10_000
 
 
@@ -44,7 +45,7 @@ class SessionCache:
         self._generation = 0
 
     def get(self, key: bytes) -> Any | None:
-        """Return what was kept under `key` within the last second, or None."""
+        """Return what was kept under `key` within the last 200 ms, or None."""
         now = self._clock.monotonic()
         with self._lock:
             entry = self._entries.get(key)

@@ -2,7 +2,7 @@
 
 The token exists once, in the cookie; the database holds its keyed MAC. A session keeps its id when its token is
 rotated, so that its owner's list stays readable; the old token is dead from the same transaction on. Every user has
-an epoch: raising it ends all sessions of that user at once, in every process within a second.
+an epoch: raising it ends all sessions of that user at once, in every process within 200 ms.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Sessions:
         return SignIn(live.state, token)
 
     async def resolve(self, token: str | None, address: str, agent: str) -> SessionState | None:
-        """Return the live session of a cookie's value, or None; at most one second behind other processes."""
+        """Return the live session of a cookie's value, or None; at most 200 ms behind other processes."""
         if not token or len(token) > _MAX_TOKEN or not token.isascii():
             return None
         key = self._mac.digest(token)

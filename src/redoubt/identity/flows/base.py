@@ -82,7 +82,7 @@ class Flow:
         return Browser(self.pre_mac.digest(pre), address, agent, request_id, session_token)
 
     async def resolve(self, cookie_value: str | None, address: str, agent: str) -> SessionState | None:
-        """Return the live session of a `__Host-session` cookie, or None; cached for at most one second."""
+        """Return the live session of a `__Host-session` cookie, or None; cached for at most 200 ms."""
         return await self.sessions.resolve(cookie_value, address, agent)
 
     async def prune(self) -> int:
