@@ -21,7 +21,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "up": ("up", "Build, run and verify an app from its spec, in one go."),
     "spec": ("spec", "Check a spec, or print its JSON Schema."),
     "controls": ("controls", "List and explain the controls."),
-    "policy": ("policy", "Decide, explain, list and roll back policies."),
+    "policy": ("policy", "Decide, explain, check, list and roll back policies."),
     "audit": ("audit", "Verify, list and show audit entries."),
     "switch": ("switches", "List and flip kill switches."),
     "webhooks": ("webhooks", "List, show, verify and replay deliveries; rotate keys."),

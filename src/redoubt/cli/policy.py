@@ -30,6 +30,7 @@ from redoubt.guard.models import Approval, VerifiedAssertion
 from redoubt.identity.store import user_by_id, user_by_verified_email
 
 from . import policy_files
+from .policy_check import check
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,6 +38,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Decide, explain, replay, list and change an app's policies.",
 )
+
+app.command("check")(check)
 
 T = TypeVar("T")
 DENIED = 3

@@ -1,0 +1,137 @@
+"""A judged change as text, JSON and SARIF 2.1.0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import unified_diff
+from typing import Any
+
+from attrs import frozen
+
+from redoubt import __version__
+
+from ..models import AuthzRequest
+from ..policyset import PolicySet
+from ..prove import Comparison, Verdict
+
+_SAID: dict[Verdict, str] = {
+    "equal": "allows exactly what it allowed",
+    "narrower": "allows less, and nothing more",
+    "new": "is an access that did not exist before",
+    "unknown": "could not be proven to allow nothing more",
+    "wider": "allows a request that was denied",
+}
+_SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
+
+
+@frozen
+class Finding:
+    """One environment (or, without one, the whole change) whose verdict asks for a second person."""
+
+    verdict: Verdict
+    where: str
+    message: str
+    witness: AuthzRequest | None = None
+
+
+def findings(comparison: Comparison) -> list[Finding]:
+    """Return what of a comparison asks for a second person; empty for an equal or narrower change."""
+    found = []
+    if comparison.reason:
+        found.append(Finding("unknown", "the whole change", f"{_SAID['unknown']}: {comparison.reason}"))
+    for item in comparison.environments:
+        if item.verdict in ("wider", "new", "unknown"):
+            place = item.environment
+            reason = f": {item.reason}" if item.reason else ""
+            found.append(
+                Finding(
+                    item.verdict,
+                    f"{place.principal} · {place.action.id} · {place.resource}",
+                    f"{_SAID[item.verdict]}{reason}",
+                    item.witness,
+                )
+            )
+    return found
+
+
+def as_text(old: PolicySet, new: PolicySet, comparison: Comparison) -> str:
+    """Return the verdict, what asks for a second person with its witnesses, and the diff by policy."""
+    lines = [f"{comparison.verdict}: the change {_SAID[comparison.verdict]}"]
+    for item in findings(comparison):
+        lines.append(f"  {item.verdict:<8} {item.where}: {item.message}")
+        if item.witness is not None:
+            lines += [f"           {line}" for line in _witness(item.witness)]
+    return "\n".join([*lines, *_diff(old, new)])
+
+
+def as_json(old: PolicySet, new: PolicySet, comparison: Comparison) -> dict[str, Any]:
+    """Return the same as plain data; `findings` is empty where no second person is needed."""
+    return {
+        "base": old.version,
+        "head": new.version,
+        "verdict": comparison.verdict,
+        "review": comparison.widens,
+        "findings": [
+            {
+                "verdict": item.verdict,
+                "where": item.where,
+                "message": item.message,
+                "witness": None if item.witness is None else item.witness.values(),
+            }
+            for item in findings(comparison)
+        ],
+        "diff": list(_diff(old, new)),
+    }
+
+
+def as_sarif(comparison: Comparison, files: Sequence[str]) -> dict[str, Any]:
+    """Return a SARIF 2.1.0 log; each result names the changed `files`, as the reader's paths."""
+    verdicts: tuple[Verdict, ...] = ("wider", "new", "unknown")
+    return {
+        "$schema": _SARIF,
+        "version": "2.1.0",
+        "runs": [
+            {
+                "tool": {
+                    "driver": {
+                        "name": "redoubt policy check",
+                        "version": __version__,
+                        "rules": [
+                            {
+                                "id": f"policy-{name}",
+                                "shortDescription": {"text": f"The change {_SAID[name]}."},
+                            }
+                            for name in verdicts
+                        ],
+                    }
+                },
+                "results": [
+                    {
+                        "ruleId": f"policy-{item.verdict}",
+                        "level": "error",
+                        "message": {"text": f"{item.where}: {item.message}"},
+                        "locations": [
+                            {"physicalLocation": {"artifactLocation": {"uri": name}}} for name in files
+                        ],
+                    }
+                    for item in findings(comparison)
+                ],
+            }
+        ],
+    }
+
+
+def _witness(request: AuthzRequest) -> Iterator[str]:
+    yield f"for example {request.principal} does {request.action} on {request.resource}"
+    if request.context:
+        yield f"with {dict(request.context)!r}"
+
+
+def _diff(old: PolicySet, new: PolicySet) -> Iterator[str]:
+    """Yield a unified diff of the canonical texts, a policy at a time, the schema last."""
+    before = {**{f"@id({key!r})": text for key, text in old.texts.items()}, "schema": old.schema_text}
+    after = {**{f"@id({key!r})": text for key, text in new.texts.items()}, "schema": new.schema_text}
+    for name in sorted(before.keys() | after.keys(), key=lambda key: (key == "schema", key)):
+        yield from unified_diff(
+            before.get(name, "").splitlines(), after.get(name, "").splitlines(), name, name, lineterm=""
+        )
