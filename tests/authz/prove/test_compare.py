@@ -124,3 +124,11 @@ def test_a_witness_holds_nothing_that_it_can_miss() -> None:
     assert [parent.id for parent in user.parents] == ["a"]
     assert "mfa" not in user.attrs
     assert "manager" not in user.attrs
+
+
+def test_without_the_rules_of_ancestors_the_proof_about_cycles_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    cycle = 'Role::"a" in Role::"b" && Role::"b" in Role::"a"'
+    monkeypatch.setattr("redoubt.authz.prove.world.World._order", lambda self: [])
+    assert (
+        change([when("false")], [when(cycle)]).verdict == "unknown"
+    )  # the engine refuses the solver's store

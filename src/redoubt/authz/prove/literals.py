@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from .errors import Unsupported
 
@@ -51,11 +51,14 @@ def datetime_of(text: str) -> int:
     if found is None:
         raise Unsupported(f"{text!r} is no datetime")
     year, month, day, hour, minute, second, milli = (int(part or 0) for part in found.groups()[:7])
+    cycle = (
+        400 if year == 0 else 0
+    )  # Cedar has the year 0, datetime begins with 1; 400 years are 146,097 days
     try:
-        moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+        moment = datetime(year + cycle, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError as error:
         raise Unsupported(f"{text!r} is no datetime") from error
-    gap = moment - _EPOCH
+    gap = moment - _EPOCH - timedelta(days=146_097 if cycle else 0)
     number = (gap.days * 86_400 + gap.seconds) * 1_000 + milli
     if found[8]:
         hours, minutes = int(found[9]), int(found[10])
