@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
-from redoubt.authz.prove import can_error
+from redoubt.authz.policyset import PolicySource, parse
+from redoubt.authz.prove import can_error, compare
 from redoubt.authz.prove.replay import widens
 
-from .docs_app import SCHEMA, change, policies, when
+from .docs_app import SCHEMA, TEXT, change, policies, when
 
 ROLE = 'permit (principal in Role::"a", action == Action::"read", resource) when { context.risk < 5 };'
 FORBID = "forbid (principal, action, resource) when { context.risk > 3 };"
@@ -132,3 +133,32 @@ def test_without_the_rules_of_ancestors_the_proof_about_cycles_fails(monkeypatch
     assert (
         change([when("false")], [when(cycle)]).verdict == "unknown"
     )  # the engine refuses the solver's store
+
+
+def test_the_schema_is_read_from_the_sets_themselves() -> None:
+    old, new = policies(ROLE), policies(ROLE.replace("<", "<="))
+    assert (
+        compare(old, new, budget_seconds=30).environments
+        == change([ROLE], [ROLE.replace("<", "<=")]).environments
+    )
+
+
+def test_an_older_permit_that_reaches_a_new_action_is_wider_and_a_permit_of_its_own_is_new() -> None:
+    later = TEXT + "action share appliesTo { principal: User, resource: Doc, context: {} };"
+    anything, own = (
+        "permit (principal, action, resource);",
+        'permit (principal, action == Action::"share", resource);',
+    )
+    before = policies(ROLE)
+    found = compare(
+        before, parse(PolicySource(later, {"p.cedar": f'@id("p0") {ROLE} @id("n") {own}'})), budget_seconds=30
+    )
+    assert found.verdict == "new"
+    found = compare(
+        policies(anything),
+        parse(PolicySource(later, {"p.cedar": f'@id("p0") {anything}'})),
+        budget_seconds=30,
+    )
+    assert (
+        found.verdict == "unknown"
+    )  # the engine does not know the action by the older schema, but denies nothing

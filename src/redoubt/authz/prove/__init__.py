@@ -7,11 +7,19 @@ the resource and every entity whose attributes, tags or parents are read exist.
 from __future__ import annotations
 
 from ..policyset import PolicySet
-from ..schema.types import Schema
+from ..schema import Schema, SchemaError, read_schema
 from .errors import Unsupported
 from .verdicts import Comparison, EnvironmentVerdict, Verdict
 
-__all__ = ["Comparison", "EnvironmentVerdict", "Unsupported", "Verdict", "can_error", "compare_under"]
+__all__ = [
+    "Comparison",
+    "EnvironmentVerdict",
+    "Unsupported",
+    "Verdict",
+    "can_error",
+    "compare",
+    "compare_under",
+]
 
 
 def compare_under(
@@ -26,6 +34,18 @@ def compare_under(
     except ImportError as error:
         return Comparison((), f"nothing can be proven without the extra 'prove': {error}")
     return compared(old, old_schema, new, new_schema, budget_seconds)
+
+
+def compare(old: PolicySet, new: PolicySet, *, budget_seconds: float) -> Comparison:
+    """Compare two checked sets by the schemas that they carry, in `budget_seconds` of wall time at most.
+
+    A schema that cannot be read leaves the verdict `unknown`.
+    """
+    try:
+        before, after = read_schema(old.schema_text), read_schema(new.schema_text)
+    except SchemaError as error:
+        return Comparison((), f"a schema cannot be read: {error}")
+    return compare_under(old, before, new, after, budget_seconds=budget_seconds)
 
 
 def can_error(policies: PolicySet, schema: Schema, identity: str, *, budget_seconds: float) -> bool:

@@ -69,6 +69,9 @@ def compared(
         if environment in known and old_schema == new_schema and _same(ours, theirs):
             verdicts.append(EnvironmentVerdict(environment, "equal"))
             continue
+        if time.monotonic() >= deadline:
+            verdicts.append(EnvironmentVerdict(environment, "unknown", "out of time"))
+            continue
         query = _Query(old, old_schema, new, new_schema, environment, deadline)
         try:
             verdicts.append(query.verdict(ours, theirs, before, environment in known))

@@ -1,0 +1,130 @@
+"""How long a policy edit takes to judge: 40 environments, 12 kinds of edit, both solvers.
+
+Run: python bench/prove.py [--quick]
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import _support
+from attrs import evolve, frozen
+
+from redoubt.authz.policyset import PolicySet, PolicySource, parse
+from redoubt.authz.prove import compare
+
+ACTIONS = [f"act{number}" for number in range(20)]
+TYPES = ("Doc", "Folder")
+
+
+@frozen
+class Rule:
+    """One policy of the benchmark."""
+
+    effect: str
+    role: int
+    action: str
+    kind: str
+    conditions: tuple[str, ...]
+
+    def text(self, name: str) -> str:
+        """Return it in Cedar."""
+        return (
+            f'@id("{name}") {self.effect} (principal in Role::"r{self.role}", {self.action}, resource{self.kind})'
+            f" when {{ {' && '.join(self.conditions) or 'true'} }};"
+        )
+
+
+SCHEMA = (
+    "entity Role; entity User in [Role] { org: String, level: Long, mfa?: Bool };\n"
+    + "".join(f"entity {kind} {{ org: String, owner: User, labels: Set<String> }};\n" for kind in TYPES)
+    + f"action {', '.join(ACTIONS)} appliesTo {{ principal: User, resource: [{', '.join(TYPES)}],"
+    " context: { risk: Long, ip: ipaddr } };"
+)
+
+
+def rules(count: int) -> list[Rule]:
+    """Return `count` policies: nine of ten for one action, one for all; each twentieth forbids."""
+    found = []
+    for number in range(count):
+        action = "action" if number % 10 == 0 else f'action == Action::"{ACTIONS[number % len(ACTIONS)]}"'
+        conditions = (
+            "principal.org == resource.org",
+            f"context.risk < {number % 90 + 5}",
+            (
+                "principal == resource.owner",
+                'resource.labels.contains("open")',
+                'context.ip.isInRange(ip("10.0.0.0/8"))',
+                'principal.org like "eng*"',
+            )[number % 4],
+        )
+        kind = " is Doc" if number % 3 == 0 else ""
+        found.append(Rule("forbid" if number % 20 == 19 else "permit", number % 50, action, kind, conditions))
+    return found
+
+
+def edits(base: list[Rule]) -> dict[str, Callable[[], list[Rule]]]:
+    """Return the twelve kinds of edit; the last ones touch every action."""
+    one, every = 1, 10
+
+    def put(at: int, **changes: object) -> list[Rule]:
+        return [evolve(rule, **changes) if number == at else rule for number, rule in enumerate(base)]
+
+    def cond(at: int, conditions: tuple[str, ...]) -> list[Rule]:
+        return put(at, conditions=conditions)
+
+    return {
+        "looser bound": lambda: cond(one, ("principal.org == resource.org", "context.risk <= 99")),
+        "tighter bound": lambda: cond(one, (*base[one].conditions, "context.risk < 3")),
+        "other role": lambda: put(one, role=49),
+        "condition dropped": lambda: cond(one, base[one].conditions[1:]),
+        "conditions turned round": lambda: cond(one, tuple(reversed(base[one].conditions))),
+        "permit removed": lambda: [*base[:one], *base[one + 1 :]],
+        "forbid removed": lambda: [*base[:19], *base[20:]],
+        "permit added": lambda: [
+            *base,
+            Rule("permit", 3, 'action == Action::"act2"', "", ("principal has mfa",)),
+        ],
+        "forbid for all added": lambda: [*base, Rule("forbid", 3, "action", "", ("context.risk > 50",))],
+        "mfa for one permit of all": lambda: cond(every, (*base[every].conditions, "principal has mfa")),
+        "looser bound for all": lambda: cond(every, ("principal.org == resource.org", "context.risk <= 99")),
+        "wildcard for all": lambda: cond(every, ('principal.org like "e*"',)),
+    }
+
+
+def built(items: list[Rule]) -> PolicySet:
+    """Return the checked set."""
+    return parse(PolicySource(SCHEMA, {"p.cedar": "\n".join(r.text(f"p{n}") for n, r in enumerate(items))}))
+
+
+def main() -> None:
+    """Measure and print one line for each size, and one for edits of one action."""
+    quick = _support.parse(__doc__ or "").quick
+    for count, limit in ((100, 1.0),) if quick else ((100, 1.0), (1000, 15.0)):
+        base = rules(count)
+        old = built(base)
+        times, scoped = [], []
+        for name, edit in edits(base).items():
+            new = built(edit())
+            started, busy = time.perf_counter(), time.process_time()
+            found = compare(old, new, budget_seconds=120)
+            took, worked = time.perf_counter() - started, time.process_time() - busy
+            touched = sum(item.verdict != "equal" for item in found.environments)
+            print(
+                f"{count:5} policies  {name:28} {found.verdict:9} {touched:2} differ  {took * 1000:8.0f} ms, of the processor {worked * 1000:.0f} ms",
+                flush=True,
+            )
+            times.append(took)
+            if "all" not in name and name != "forbid removed":
+                scoped.append(took)
+        worst = sorted(times)[round(0.95 * (len(times) - 1))]
+        print(
+            f"RESULT prove {count} policies, {len(found.environments)} environments: p95 {worst:.2f} s of {limit:.0f} s;"
+            f" worst edit of one action {max(scoped) * 1000:.0f} ms of 200 ms",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
