@@ -159,6 +159,6 @@ def test_an_older_permit_that_reaches_a_new_action_is_wider_and_a_permit_of_its_
         parse(PolicySource(later, {"p.cedar": f'@id("p0") {anything}'})),
         budget_seconds=30,
     )
-    assert (
-        found.verdict == "unknown"
-    )  # the engine does not know the action by the older schema, but denies nothing
+    (share,) = [item for item in found.environments if item.environment.action.id == "share"]
+    assert (found.verdict, share.verdict) == ("wider", "wider")
+    assert share.witness is not None

@@ -136,7 +136,7 @@ class _Query:
         if more.possible is None:
             return EnvironmentVerdict(self.environment, "unknown", more.why)
         if more.possible:
-            return self._wider(more)
+            return self._wider(more, self.old)
         less = self._ask(both(was, negated(will)))
         if less.possible is None:
             return EnvironmentVerdict(
@@ -154,7 +154,7 @@ class _Query:
         if found.possible is None:
             return EnvironmentVerdict(self.environment, "unknown", found.why)
         if found.possible:
-            return self._wider(found, "an older permit reaches what is new")
+            return self._wider(found, None, "an older permit reaches what is new")
         return EnvironmentVerdict(self.environment, "new", _SET_MISSING)
 
     def _ask(self, goal: Any) -> Answer:
@@ -162,13 +162,13 @@ class _Query:
             return Answer(False)
         return solve([goal, *self.world.close()], self.deadline)
 
-    def _wider(self, found: Answer, reason: str = "") -> EnvironmentVerdict:
+    def _wider(self, found: Answer, old: PolicySet | None, reason: str = "") -> EnvironmentVerdict:
         request = Reader(self.world, found.model).request(self.after)
-        if not widens(request, self.old, self.new):
+        if not widens(request, old, self.new):
             return EnvironmentVerdict(
                 self.environment, "unknown", "the solver's witness does not replay on the reference engine"
             )
-        small = minimised(request, self.old, self.new)
+        small = minimised(request, old, self.new)
         return EnvironmentVerdict(self.environment, "wider", reason, small)
 
 

@@ -33,8 +33,13 @@ def allows(request: AuthzRequest, engine: Any, schema: Any) -> bool | None:
 
 
 def widens(request: AuthzRequest, old: Any, new: Any) -> bool:
-    """Say whether `new` (a checked set) allows what `old` denies; entities are held to the schema of `new`."""
-    return allows(request, new.engine, new.schema) is True and allows(request, old.engine, None) is False
+    """Say whether `new` (a checked set) allows what `old` denies; entities are held to the schema of `new`.
+
+    `old` is None where the older schema has no such request: it was refused before any policy was asked.
+    """
+    if allows(request, new.engine, new.schema) is not True:
+        return False
+    return old is None or allows(request, old.engine, None) is False
 
 
 def minimised(request: AuthzRequest, old: Any, new: Any, *, tries: int = 200) -> AuthzRequest:
