@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from redoubt.authz.compiled import expressions, extensions, policies
-from redoubt.authz.compiled.values import CedarError, Ext
+from redoubt.authz.compiled.values import CedarError, Ext, Ref
 
 from .generate import Generator
 from .test_generated import WORLDS, compare
 
-_holds, _inside, _integer, _attributes = (
+_holds, _under, _inside, _integer, _attributes = (
     policies._Policy.holds,
+    policies._under,
     expressions.inside,
     expressions.integer,
     expressions._attributes,
@@ -43,6 +44,13 @@ def _nothing_for_absent(value: Any, question: Any) -> Any:
     return found
 
 
+def _only(looked_up: Callable[[Any, Ref], bool]) -> Callable[..., Any]:
+    def under(table: Any, ref: Ref, question: Any) -> Any:
+        return _under({name: item for name, item in table.items() if looked_up(name, ref)}, ref, question)
+
+    return under
+
+
 MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "an error satisfies its policy": lambda patch: patch.setattr(policies._Policy, "holds", _errors_hold),
     "an error is not reported": lambda patch: patch.setattr(policies._Policy, "holds", _errors_are_silent),
@@ -56,16 +64,13 @@ MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
         policies, "_same", lambda variable, named: lambda question: True
     ),
     "ancestors are not looked up": lambda patch: patch.setattr(
-        policies, "_keys", lambda ref, question: (ref, ref.type, None)
+        policies, "_under", _only(lambda name, ref: name is None or name in (ref, ref.type))
     ),
     "types are not looked up": lambda patch: patch.setattr(
-        policies,
-        "_keys",
-        lambda ref, question: (
-            ref,
-            None,
-            *(question.entities[ref].ancestors if ref in question.entities else ()),
-        ),
+        policies, "_under", _only(lambda name, ref: not isinstance(name, str) or isinstance(name, Ref))
+    ),
+    "open scopes are not looked up": lambda patch: patch.setattr(
+        policies, "_under", _only(lambda name, ref: name is not None)
     ),
     "overflow is unchecked": lambda patch: patch.setattr(expressions, "long", lambda value: value),
     "a Bool is a Long": lambda patch: patch.setattr(

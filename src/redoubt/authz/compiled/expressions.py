@@ -266,7 +266,21 @@ def _attribute(node: pst.GetAttr) -> Compiled:
         except KeyError:
             raise CedarError("no such attribute") from None
 
-    return of_context if node.base == pst.Var("context") else run
+    def of_principal(question: Question) -> Any:
+        found = question.entities.get(question.principal)
+        if found is None or name not in found.attrs:
+            raise CedarError("no such attribute")
+        return found.attrs[name]
+
+    def of_resource(question: Question) -> Any:
+        found = question.entities.get(question.resource)
+        if found is None or name not in found.attrs:
+            raise CedarError("no such attribute")
+        return found.attrs[name]
+
+    # What nearly every condition reads takes no call for its base.
+    direct = {"context": of_context, "principal": of_principal, "resource": of_resource}
+    return direct.get(node.base.name, run) if isinstance(node.base, pst.Var) else run
 
 
 def _has(base: Compiled, names: tuple[str, ...]) -> Compiled:

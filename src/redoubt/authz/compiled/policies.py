@@ -8,7 +8,7 @@ under nothing. Ten thousand links on one action are so one look-up.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import frozen
 from cedarpy import pst
@@ -19,6 +19,7 @@ from .values import CedarError, Ref
 
 Key = Ref | str | None
 _Index = dict[Key, dict[Key, dict[Key, list["_Policy"]]]]
+_Found = TypeVar("_Found")
 _NO_ANCESTORS: frozenset[Ref] = frozenset()
 
 
@@ -95,23 +96,10 @@ class CompiledPolicies:
 
     def _candidates(self, question: Question) -> list[_Policy]:
         found: list[_Policy] = []
-        principals = resources = None
-        for action in _keys(question.action, question):
-            by_principal = self._index.get(action)
-            if by_principal is None:
-                continue
-            if principals is None:
-                principals = _keys(question.principal, question)
-                resources = _keys(question.resource, question)
-            assert resources is not None
-            for principal in principals:
-                by_resource = by_principal.get(principal)
-                if by_resource is None:
-                    continue
-                for resource in resources:
-                    policies = by_resource.get(resource)
-                    if policies is not None:
-                        found += policies
+        for by_principal in _under(self._index, question.action, question):
+            for by_resource in _under(by_principal, question.principal, question):
+                for policies in _under(by_resource, question.resource, question):
+                    found += policies
         return found
 
     def _add(
@@ -136,9 +124,17 @@ def _sorted(ids: list[str]) -> tuple[str, ...]:
     return tuple(ids) if len(ids) < 2 else tuple(sorted(set(ids)))
 
 
-def _keys(ref: Ref, question: Question) -> tuple[Key, ...]:
+def _under(table: dict[Key, _Found], ref: Ref, question: Question) -> list[_Found]:
+    """Return what `table` has for an entity, at the cost of the smaller of the table and the entity's keys."""
     node = question.entities.get(ref)
-    return (ref, ref.type, None, *(node.ancestors if node is not None else _NO_ANCESTORS))
+    ancestors = _NO_ANCESTORS if node is None else node.ancestors
+    if len(table) < len(ancestors) + 3:
+        return [
+            item
+            for name, item in table.items()
+            if name is None or name in ancestors or name == ref or name == ref.type
+        ]
+    return [table[name] for name in (ref, ref.type, None, *ancestors) if name in table]
 
 
 def _conditions(policy: pst.Template) -> tuple[Compiled, ...]:
