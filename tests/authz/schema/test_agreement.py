@@ -187,6 +187,7 @@ def test_schemas_of_the_corpus_read_as_cedar_reads_them(peer: Path) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 def test_every_schema_of_the_corpus_reads_as_cedar_reads_it(peer: Path) -> None:
     assert compare(peer, 1) > 3000
 
