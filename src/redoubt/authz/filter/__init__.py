@@ -1,0 +1,38 @@
+"""Filter: the policies as one SQL condition, for lists of what a principal may see.
+
+The third reader of the policy tree: principal, action and context are known, the resource is a row of one table.
+"""
+
+from .mapping import (
+    Attribute,
+    Child,
+    Closure,
+    EntityTable,
+    Link,
+    Mapping,
+    Nested,
+    Parent,
+    Reference,
+    Tags,
+    Untranslatable,
+    Value,
+)
+from .reader import Known, ListFilter, list_filter
+
+__all__ = [
+    "Attribute",
+    "Child",
+    "Closure",
+    "EntityTable",
+    "Known",
+    "Link",
+    "ListFilter",
+    "Mapping",
+    "Nested",
+    "Parent",
+    "Reference",
+    "Tags",
+    "Untranslatable",
+    "Value",
+    "list_filter",
+]
