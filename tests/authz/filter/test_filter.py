@@ -186,14 +186,19 @@ MUTANTS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
 }  # fmt: skip
 
 
+_FIRST_SHOWN = {"case does not count": 75, "a row exists always": 20, "a set has every element": 20}
+"""Where in the campaign a fault is seen first, to spare what comes before."""
+
+
 @pytest.mark.parametrize("name", MUTANTS)
 def test_each_fault_in_the_translation_shows(
     name: str, memory: sa.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module, attribute, fault = MUTANTS[name]
     monkeypatch.setattr(module, attribute, fault)
-    for start in range(0, 600, 20):
-        wrong, _ = campaign(memory, range(start, start + 20))
+    first = _FIRST_SHOWN.get(name, 0)
+    for start in range(first, first + 600, 5):
+        wrong, _ = campaign(memory, range(start, start + 5))
         if wrong:
             return
     pytest.fail(f"nothing showed that {name}")
