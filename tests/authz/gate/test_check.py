@@ -68,6 +68,12 @@ def test_an_action_that_did_not_exist_needs_review(tmp_path: Path) -> None:
     assert json.loads(done.output)["verdict"] == "new"
 
 
+def test_text_shows_what_the_witness_owns_and_belongs_to(tmp_path: Path) -> None:
+    text = '@id("own") permit (principal in Group::"staff", action == Action::"read", resource);'
+    done = run(write(tmp_path / "a", BASE), write(tmp_path / "b", text))
+    assert "in Group::'staff' has level" in done.output, done.output
+
+
 def test_json_holds_the_witness_and_the_diff(tmp_path: Path) -> None:
     done = run(write(tmp_path / "a", BASE), write(tmp_path / "b", CHANGES["wider"]), "--format", "json")
     answer = json.loads(done.output)

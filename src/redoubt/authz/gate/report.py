@@ -125,6 +125,12 @@ def _witness(request: AuthzRequest) -> Iterator[str]:
     yield f"for example {request.principal} does {request.action} on {request.resource}"
     if request.context:
         yield f"with {dict(request.context)!r}"
+    for entity in request.entities:
+        holds = [f"{name} {value!r}" for name, value in sorted(entity.attrs.items())]
+        holds += [f"tag {name} {value!r}" for name, value in sorted(entity.tags.items())]
+        if holds or entity.parents:
+            belongs = f" in {', '.join(map(str, entity.parents))}" if entity.parents else ""
+            yield f"where {entity.uid}{belongs} has {', '.join(holds) or 'nothing'}"
 
 
 def _diff(old: PolicySet, new: PolicySet) -> Iterator[str]:
