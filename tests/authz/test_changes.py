@@ -2,62 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from redoubt.authz import store, versions
-from redoubt.authz.changes import import_version, policy_change_kind, rollback
-from redoubt.authz.errors import ReviewRequired
+from redoubt.authz import changes, store
+from redoubt.authz.access import AccessModel, Action, Allow
+from redoubt.authz.changes import Proposed, propose, rollback
+from redoubt.authz.errors import CorruptPolicies, ReviewRequired, StaleBase
+from redoubt.authz.gate import Examined, examine
 from redoubt.authz.head import PolicyHead
 from redoubt.core.base import Core
 from redoubt.core.clock import ManualClock
-from redoubt.core.db import Tx
 from redoubt.guard.approvals import Approvals
 from redoubt.guard.errors import ApprovalError, ApprovalStale, NotEntitled, SelfApproval
-from redoubt.guard.kinds import Kinds
-from redoubt.guard.models import VerifiedAssertion
 
-from .model import WIDER, policies
-
-ANN, BOB, EVE = "ann", "bob", "eve"
+from .gate.world import ANN, BOB, EVE, actions, approve, ask, begin, head
+from .model import SHOP, WIDER, policies
 
 
-class Signs:
-    """Takes an assertion that repeats the challenge in hexadecimal; passkeys themselves are tested elsewhere."""
+def changed(name: str, *allow: Allow) -> AccessModel:
+    """The shop with other rules for one action."""
+    return AccessModel(
+        SHOP.roles,
+        SHOP.resources,
+        tuple(Action(a.name, a.resource, a.scope, allow) if a.name == name else a for a in SHOP.actions),
+    )
 
-    def verify(
-        self, tx: Tx, user_id: str, challenge: bytes, assertion: Mapping[str, Any]
-    ) -> VerifiedAssertion:
-        if assertion.get("id") != challenge.hex():
-            raise ReviewRequired("not over these bytes")
-        return VerifiedAssertion(user_id, f"key-{user_id}", True)
+
+NARROWER = changed("Payment.read", Allow("finance"))
+LOCKED_OUT = changed("Approval.decide")
 
 
 @pytest.fixture
 def approvals(core: Core) -> Approvals:
-    core.db.write_sync(lambda tx: versions.genesis(tx, core, policies()))
-    kind = policy_change_kind(core, lambda tx, approval, person: person in (ANN, BOB))
-    return Approvals(core, Kinds(kind), Signs())
+    return begin(core)
 
 
-def ask(core: Core, approvals: Approvals, ticket: str = "T-1") -> Any:
-    return core.db.write_sync(
-        lambda tx: import_version(tx, approvals, policies(WIDER), author=ANN, ticket=ticket)
-    )
-
-
-def approve(core: Core, approvals: Approvals, request: Any, person: str, signed: Any = None) -> None:
-    challenge = (signed or request).challenge.hex()
-    core.db.write_sync(lambda tx: approvals.approve(tx, request.id, person, {"id": challenge}))
-
-
-def head(core: Core) -> str:
-    found = core.db.read_sync(lambda tx: store.head(tx, "main"))
-    assert found is not None
-    return found.version
+def narrow(core: Core, approvals: Approvals, **options: Any) -> Proposed:
+    return propose(core, approvals, policies(NARROWER), author=ANN, **options)
 
 
 async def test_the_second_person_moves_the_head_everywhere(core: Core, approvals: Approvals) -> None:
@@ -109,18 +94,98 @@ def test_of_two_requests_on_one_base_the_second_is_stale_and_a_replay_fails(
     assert len(core.db.read_sync(lambda tx: store.history(tx, "main"))) == 2
 
 
-def test_a_roll_back_waits_for_a_second_person(core: Core, approvals: Approvals) -> None:
-    approve(core, approvals, ask(core, approvals), BOB)
-    request = core.db.write_sync(
-        lambda tx: rollback(tx, approvals, policies().version, author=BOB, ticket="T-3")
-    )
-    assert list(request.dry_run["removed"]) == ["Order.update:support+step-up"]
+def test_what_is_proven_to_grant_nothing_more_runs_on_its_authors_word(
+    core: Core, approvals: Approvals
+) -> None:
+    proposed = narrow(core, approvals)
+    assert (proposed.approval, proposed.version) == (None, policies(NARROWER).version)
+    step = core.db.read_sync(lambda tx: store.history(tx, "main"))[0]
+    assert (step.version, step.author, step.reviewer, step.approval_id) == (head(core), ANN, None, None)
+    stored = core.db.read_sync(lambda tx: store.verdict(tx, "main", str(step.verdict_id)))
+    assert stored == proposed.verdict
+    assert (stored.verdict, stored.base) == ("narrower", policies().version)
+    assert stored.evidence["environments"]["narrower"] == 1
+    assert stored.evidence["solvers"]["z3-solver"] != "missing"
+    assert "authz.policy.activate" in actions(core)
+    assert "approval.create" not in actions(core)
+
+
+def test_taking_a_narrowing_back_is_wider_and_going_back_to_it_is_not(
+    core: Core, approvals: Approvals
+) -> None:
+    narrow(core, approvals)
+    back = rollback(core, approvals, policies().version, author=ANN, ticket="T-2")
+    assert back.verdict.verdict == "wider"
+    assert back.approval is not None
+    (finding,) = [item for item in back.approval.dry_run["evidence"]["findings"] if item["witness"]]
+    assert "Payment.read" in finding["where"]
+    approve(core, approvals, back.approval)
+    assert head(core) == policies().version
+    again = rollback(core, approvals, policies(NARROWER).version, author=ANN)
+    assert again.approval is None
+    kinds = [step.kind for step in core.db.read_sync(lambda tx: store.history(tx, "main"))]
+    assert kinds == ["rollback", "rollback", "change", "genesis"]
+
+
+def test_a_roll_back_to_wider_policies_is_not_approved_by_its_author(
+    core: Core, approvals: Approvals
+) -> None:
+    narrow(core, approvals)
+    back = rollback(core, approvals, policies().version, author=BOB, ticket="T-3")
+    assert back.approval is not None
     with pytest.raises(SelfApproval):
-        approve(core, approvals, request, BOB)
-    approve(core, approvals, request, ANN)
+        approve(core, approvals, back.approval, BOB)
+    approve(core, approvals, back.approval, ANN)
     assert head(core) == policies().version
 
 
-def test_a_change_without_a_ticket_is_refused(core: Core, approvals: Approvals) -> None:
+def test_who_decides_about_changes_is_not_shut_out_by_a_narrowing(core: Core, approvals: Approvals) -> None:
+    with pytest.raises(ReviewRequired):
+        propose(core, approvals, policies(LOCKED_OUT), author=ANN)
+    proposed = propose(core, approvals, policies(LOCKED_OUT), author=ANN, ticket="T-1")
+    assert proposed.verdict.verdict == "narrower"
+    assert proposed.verdict.evidence["keepers"] == ["Approval.decide"]
+    assert proposed.approval is not None
+    assert head(core) == policies().version
+
+
+def test_a_widening_without_a_ticket_is_refused_and_leaves_nothing(core: Core, approvals: Approvals) -> None:
     with pytest.raises(ReviewRequired):
         ask(core, approvals, "  ")
+    assert core.db.read_sync(lambda tx: tx.execute(sa.select(store.policy_verdicts)).all()) == []
+
+
+def test_the_prover_holds_no_transaction_and_a_head_that_moved_meanwhile_refuses_its_verdict(
+    core: Core, approvals: Approvals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*arguments: Any, **options: Any) -> Examined:
+        monkeypatch.undo()
+        narrow(core, approvals)  # somebody else's change, written while the proof runs
+        return examine(*arguments, **options)
+
+    monkeypatch.setattr(changes, "examine", slow)
+    with pytest.raises(StaleBase):
+        propose(core, approvals, policies(WIDER), author=EVE, ticket="T-1")
+    assert head(core) == policies(NARROWER).version
+
+
+def test_what_cannot_be_proven_waits(
+    core: Core, approvals: Approvals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object, **options: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("redoubt.authz.gate.judging.compare_under", broken)
+    proposed = narrow(core, approvals, ticket="T-1")
+    assert proposed.verdict.verdict == "unknown"
+    assert proposed.approval is not None
+    assert head(core) == policies().version
+
+
+def test_a_request_whose_verdict_is_not_stored_cannot_be_made(core: Core, approvals: Approvals) -> None:
+    payload = {**ask(core, approvals).payload, "verdict_id": "0190aaaa-0000-7000-8000-000000000001"}
+    del payload["dry_run"], payload["nonce"]
+    with pytest.raises(CorruptPolicies):
+        core.db.write_sync(
+            lambda tx: approvals.create(tx, "policy.change", payload, requester=ANN, ticket="T-1")
+        )

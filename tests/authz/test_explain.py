@@ -17,6 +17,7 @@ from redoubt.authz.policyset import PolicySource, parse
 from redoubt.authz.replay import replay
 from redoubt.core.base import Core
 
+from .gate.world import begin, widened
 from .model import WIDER, policies, source
 
 OWNER = Caller(user_id="u1", roles=frozenset({"customer"}))
@@ -107,16 +108,11 @@ def recorded(core: Core, caller: Caller, request: AuthzRequest, decision: Decisi
 
 
 def test_an_old_decision_is_decided_again_under_its_own_version(core: Core) -> None:
-    core.db.write_sync(lambda tx: versions.genesis(tx, core, policies()))
+    approvals = begin(core)
     support = Caller(user_id="s", roles=frozenset({"support"}), step_up=True)
     request = ask(support, "Order.update", order(), step_up=True)
     entry = recorded(core, support, request)
-    payload = core.db.read_sync(
-        lambda tx: versions.change_payload(tx, policies(WIDER), tenant="main", author="ann", ticket="T")
-    )
-    core.db.write_sync(
-        lambda tx: versions.activate(tx, core, payload, approval_id="a", requester="ann", approver="bob")
-    )
+    widened(core, approvals)
     assert Decider(policies(WIDER)).decide(request).allowed
     found = core.db.read_sync(lambda tx: replay(tx, entry))
     assert found.agrees

@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 
 from redoubt.audit import record
 from redoubt.authz import versions
+from redoubt.authz.access import AccessModel, Action
 from redoubt.authz.decide import Decider
 from redoubt.authz.enforce import decision_event
+from redoubt.authz.errors import ReviewRequired
 from redoubt.authz.models import AuthzRequest, Caller, app_entity
 from redoubt.authz.roles import Roles
 from redoubt.cli.policy import app
@@ -26,7 +28,7 @@ from redoubt.core.secrets import Secret
 from redoubt.core.settings import Settings
 from tests.conftest import all_domains
 
-from .model import WIDER, policies, source
+from .model import SHOP, WIDER, policies, source
 
 TOML = (
     '[app]\nname = "test"\nprofile = "development"\nbase_url = "https://test.localhost:8443"\n'
@@ -140,12 +142,35 @@ def test_a_recorded_decision_is_replayed(folder: Path) -> None:
 
 def test_a_proposal_waits_for_a_second_person_and_needs_a_known_author(folder: Path) -> None:
     answer = run("propose", folder, "--by", "OP@example.org", "--ticket", "T-1")
-    assert answer.exit_code == 0, answer.output
+    assert answer.exit_code == 3, answer.output
+    assert answer.stdout.startswith("wider: ")
+    assert "User · Order.update · Order: allows a request that was denied" in answer.stdout
     assert "waits for a second person" in answer.stdout
     assert "added    Order.update:support+step-up" in answer.stdout
     assert len(run("history", folder).stdout.splitlines()) == 1
     for stranger in ("nobody@example.org", "0190aaaa-0000-7000-8000-00000000000f"):
         assert run("propose", folder, "--by", stranger, "--ticket", "T-1").exit_code == 2
+
+
+def test_a_widening_needs_a_ticket(folder: Path) -> None:
+    answer = run("propose", folder, "--by", "op@example.org")
+    assert isinstance(answer.exception, ReviewRequired)
+
+
+def test_a_narrowing_runs_at_once_and_its_way_back_waits(folder: Path) -> None:
+    kept = [
+        Action(a.name, a.resource, a.scope, a.allow[:1]) if a.name == "Payment.read" else a
+        for a in SHOP.actions
+    ]
+    for name, text in source(AccessModel(SHOP.roles, SHOP.resources, tuple(kept))).policies.items():
+        (folder / "policies" / name).write_text(text)
+    answer = run("propose", folder, "--by", "op@example.org", "--note", "less")
+    assert answer.exit_code == 0, answer.output
+    assert answer.stdout.startswith("narrower: ")
+    assert "runs now" in answer.stdout
+    assert len(run("history", folder).stdout.splitlines()) == 2
+    back = run("rollback", folder, policies().version[:12], "--by", "op@example.org", "--ticket", "T-2")
+    assert (back.exit_code, back.stdout.splitlines()[0].partition(":")[0]) == (3, "wider")
 
 
 def test_a_roll_back_to_what_runs_or_to_nothing_is_refused(folder: Path) -> None:

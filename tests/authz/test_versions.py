@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from attrs import evolve
 from sqlalchemy.exc import DBAPIError
 
 from redoubt.authz import store, versions
@@ -16,7 +17,6 @@ from redoubt.authz.errors import (
     CorruptPolicies,
     GenesisExists,
     ReviewRequired,
-    StaleBase,
     UnknownRole,
     UnknownVersion,
 )
@@ -26,9 +26,9 @@ from redoubt.authz.roles import Roles
 from redoubt.core.base import Core
 from redoubt.core.clock import ManualClock
 
+from .gate.world import ANN, BOB, actions, approvals_of, ask, begin, head, widened
 from .model import WIDER, policies
 
-ANN, BOB = "ann", "bob"
 SUPPORT = Caller(user_id="s", roles=frozenset({"support"}), step_up=True)
 ORDER = Entity("Order", "o", {"tenant": "main", "owner": user_uid("u"), "state": "draft"})
 UPDATE = AuthzRequest.of(SUPPORT.principal(), "Order.update", ORDER, {"risk": 0, "step_up": True})
@@ -36,41 +36,29 @@ UPDATE = AuthzRequest.of(SUPPORT.principal(), "Order.update", ORDER, {"risk": 0,
 
 @pytest.fixture
 def genesis(core: Core) -> str:
-    return core.db.write_sync(lambda tx: versions.genesis(tx, core, policies()))
-
-
-def propose(core: Core, **changes: Any) -> dict[str, Any]:
-    payload = core.db.read_sync(
-        lambda tx: versions.change_payload(tx, policies(WIDER), tenant="main", author=ANN, ticket="T-1")
-    )
-    return {**payload, **changes}
-
-
-def approve(core: Core, payload: dict[str, Any], approver: str = BOB, approval_id: str = "a1") -> str:
-    return core.db.write_sync(
-        lambda tx: versions.activate(
-            tx, core, payload, approval_id=approval_id, requester=ANN, approver=approver
-        )
-    )
-
-
-def actions(core: Core) -> list[str]:
-    rows = core.db.read_sync(lambda tx: tx.execute(sa.text("SELECT action FROM audit_entries")).all())
-    return sorted(row.action for row in rows)
+    begin(core)
+    return policies().version
 
 
 def test_genesis_is_recorded_once(core: Core, genesis: str) -> None:
     assert genesis == policies().version
     with pytest.raises(GenesisExists):
         core.db.write_sync(lambda tx: versions.genesis(tx, core, policies(WIDER)))
-    head = core.db.read_sync(lambda tx: store.head(tx, "main"))
-    assert head is not None
-    assert (head.seq, head.version, head.kind) == (0, genesis, "genesis")
+    step = core.db.read_sync(lambda tx: store.head(tx, "main"))
+    assert step is not None
+    assert (step.seq, step.version, step.kind) == (0, genesis, "genesis")
     assert actions(core) == ["authz.policy.genesis"]
 
 
+def test_a_tenants_own_history_begins_with_what_decides_for_it(core: Core, genesis: str) -> None:
+    with pytest.raises(ReviewRequired):
+        core.db.write_sync(lambda tx: versions.genesis(tx, core, policies(WIDER), tenant="acme"))
+    core.db.write_sync(lambda tx: versions.genesis(tx, core, policies(), tenant="acme"))
+    assert core.db.read_sync(lambda tx: store.heads(tx)) == {"main": (0, genesis), "acme": (0, genesis)}
+
+
 def test_a_second_person_activates_a_change_and_its_history_says_so(core: Core, genesis: str) -> None:
-    version = approve(core, propose(core))
+    version = widened(core)
     newest, oldest = core.db.read_sync(lambda tx: store.history(tx, "main"))
     assert (newest.version, newest.author, newest.reviewer, newest.ticket) == (version, ANN, BOB, "T-1")
     assert oldest.version == genesis
@@ -86,110 +74,171 @@ def test_a_second_person_activates_a_change_and_its_history_says_so(core: Core, 
         ({}, ANN, ReviewRequired),
         ({"author": "carl"}, BOB, ReviewRequired),
         ({"ticket": ""}, BOB, ReviewRequired),
-        ({"base": "0" * 64}, BOB, StaleBase),
+        ({"base": "0" * 64}, BOB, CorruptPolicies),
         ({"version": "0" * 64}, BOB, CorruptPolicies),
         ({"body": policies().body}, BOB, CorruptPolicies),
+        ({"verdict": "narrower"}, BOB, CorruptPolicies),
+        ({"verdict_id": "0190aaaa-0000-7000-8000-000000000001"}, BOB, CorruptPolicies),
+        ({"kind": "rollback"}, BOB, CorruptPolicies),
     ],
 )
 def test_a_change_that_is_not_what_was_reviewed_is_refused(
     core: Core, genesis: str, changes: dict[str, Any], approver: str, error: type[Exception]
 ) -> None:
+    request = ask(core, approvals_of(core))
+    payload = {**request.payload, **changes}
     with pytest.raises(error):
-        approve(core, propose(core, **changes), approver)
-    head = core.db.read_sync(lambda tx: store.head(tx, "main"))
-    assert head is not None
-    assert head.version == genesis
-
-
-def test_of_two_changes_on_one_base_the_second_is_stale(core: Core, genesis: str) -> None:
-    payload = propose(core)
-    approve(core, payload)
-    with pytest.raises(StaleBase):
-        approve(core, payload, approval_id="a2")
-
-
-def test_what_runs_already_is_no_change_and_a_ticket_is_needed(core: Core, genesis: str) -> None:
-    with pytest.raises(StaleBase):
-        core.db.read_sync(
-            lambda tx: versions.change_payload(tx, policies(), tenant="main", author=ANN, ticket="T")
+        core.db.write_sync(
+            lambda tx: versions.activate(
+                tx, core, payload, approval_id=request.id, requester=ANN, approver=approver
+            )
         )
-    with pytest.raises(ReviewRequired):
-        core.db.read_sync(
-            lambda tx: versions.change_payload(tx, policies(WIDER), tenant="main", author=ANN, ticket=" ")
+    assert head(core) == genesis
+
+
+def test_a_version_is_found_by_an_unambiguous_beginning(core: Core, genesis: str) -> None:
+    assert core.db.read_sync(lambda tx: versions.load(tx, "main", genesis[:10])).version == genesis
+    for unknown in ("ffff", ""):
+        with pytest.raises(UnknownVersion):
+            core.db.read_sync(lambda tx, text=unknown: versions.load(tx, "main", text))
+
+
+def forge(core: Core, **changes: Any) -> None:
+    """Write a step of the head with SQL, as somebody would who has the app's database role and none of its keys."""
+    row = {
+        "tenant": "main", "seq": 1, "version": policies(WIDER).version, "kind": "change", "author": ANN,
+        "approval_id": None, "reviewer": None, "ticket": "T", "note": "", "at": 1, "verdict_id": None,
+        "seal": "00" * 32, **changes,
+    }  # fmt: skip
+    names = ", ".join(row)
+    values = ", ".join(f":{name}" for name in row)
+    statement = sa.text(f"INSERT INTO policy_head ({names}) VALUES ({values})")
+    core.db.write_sync(lambda tx: tx.execute(statement, row))
+
+
+def keep(core: Core, model: Any, **changes: Any) -> str:
+    """Store a version and a verdict about it with SQL, whatever a proof would say; return the verdict's id."""
+    new, now = policies(model), core.clock.now()
+
+    def write(tx: Any) -> str:
+        if store.version(tx, "main", new.version) is None:
+            store.insert_version(
+                tx, store.Version("main", new.version, policies().version, new.body, ANN, "T", [], "", now)
+            )
+        verdict = store.Verdict(
+            core.ids.uuid7(),
+            "main",
+            policies().version,
+            0,
+            new.version,
+            "change",
+            ANN,
+            "equal",
+            True,
+            {},
+            now,
         )
+        store.insert_verdict(tx, evolve(verdict, **changes))
+        return verdict.id
+
+    return core.db.write_sync(write)
 
 
-def test_a_roll_back_needs_a_second_person_too(core: Core, genesis: str) -> None:
-    approve(core, propose(core))
-    back = core.db.read_sync(
-        lambda tx: versions.rollback_payload(tx, genesis[:10], tenant="main", author=ANN, ticket="T-2")
-    )
-    with pytest.raises(ReviewRequired):
-        approve(core, back, approver=ANN, approval_id="a2")
-    assert approve(core, back, approval_id="a2") == genesis
-    kinds = [step.kind for step in core.db.read_sync(lambda tx: store.history(tx, "main"))]
-    assert kinds == ["rollback", "change", "genesis"]
-    with pytest.raises(UnknownVersion):
-        core.db.read_sync(lambda tx: versions.load(tx, "main", "ffff"))
-    with pytest.raises(UnknownVersion):
-        core.db.read_sync(lambda tx: versions.load(tx, "main", ""))
-
-
-HEAD = (
-    "INSERT INTO policy_head (tenant, seq, version, kind, author, approval_id, reviewer, ticket, note, at)"
-    " VALUES ('main', {seq}, '{version}', '{kind}', 'ann', {approval}, {reviewer}, '{ticket}', '', 1)"
-)
+def micros(core: Core) -> int:
+    return (core.clock.now() - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 FORGED = [
-    "UPDATE policy_versions SET body = '{{}}'",
+    "UPDATE policy_versions SET body = '{}'",
     "DELETE FROM policy_versions",
     "UPDATE policy_head SET version = version",
     "DELETE FROM policy_head",
     "REPLACE INTO policy_head SELECT * FROM policy_head",
-    HEAD.format(seq=1, version="{version}", kind="change", approval="NULL", reviewer="NULL", ticket="T"),
-    HEAD.format(seq=1, version="{version}", kind="change", approval="'x'", reviewer="'ann'", ticket="T"),
-    HEAD.format(seq=1, version="{version}", kind="change", approval="'x'", reviewer="'bob'", ticket=""),
-    HEAD.format(seq=1, version="{version}", kind="genesis", approval="NULL", reviewer="NULL", ticket=""),
-    HEAD.format(seq=2, version="{version}", kind="change", approval="'x'", reviewer="'bob'", ticket="T"),
-    HEAD.format(seq=1, version="0" * 64, kind="change", approval="'x'", reviewer="'bob'", ticket="T"),
+    "UPDATE policy_verdicts SET passes = 1, verdict = 'equal'",
+    "DELETE FROM policy_verdicts",
 ]
 
 
-def test_the_database_itself_refuses(core: Core, genesis: str) -> None:
+def test_the_database_itself_refuses_to_rewrite(core: Core, genesis: str) -> None:
+    keep(core, WIDER, verdict="wider", passes=False)
     for statement in FORGED:
         with pytest.raises(DBAPIError):
-            core.db.write_sync(lambda tx, text=statement: tx.execute(sa.text(text.format(version=genesis))))
+            core.db.write_sync(lambda tx, text=statement: tx.execute(sa.text(text)))
         steps = core.db.read_sync(lambda tx: store.history(tx, "main"))
         assert [step.version for step in steps] == [genesis], statement
 
 
-def test_an_honest_insert_passes_where_the_forged_ones_fail(core: Core, genesis: str) -> None:
-    good = HEAD.format(seq=1, version=genesis, kind="change", approval="'x'", reviewer="'bob'", ticket="T")
-    core.db.write_sync(lambda tx: tx.execute(sa.text(good)))
-    assert len(core.db.read_sync(lambda tx: store.history(tx, "main"))) == 2
+@pytest.mark.parametrize(
+    ("verdict", "step"),
+    [
+        ({}, {"verdict_id": None}),
+        ({}, {"seal": None}),
+        ({}, {"seal": ""}),
+        ({}, {"seq": 2}),
+        ({}, {"kind": "rollback"}),
+        ({}, {"kind": "genesis"}),
+        ({}, {"author": BOB}),
+        ({}, {"version": policies().version}),
+        ({}, {"version": "0" * 64}),
+        ({}, {"reviewer": BOB}),
+        ({}, {"approval_id": "x", "reviewer": BOB}),
+        ({}, {"tenant": "acme", "seq": 0, "kind": "genesis"}),
+        ({"passes": False}, {}),
+        ({"verdict": "wider", "passes": False}, {}),
+        ({"base_seq": 1}, {}),
+        ({"kind": "rollback"}, {}),
+        ({"judged_at": datetime(2025, 1, 1, tzinfo=UTC)}, {}),
+        ({"judged_at": datetime(2030, 1, 1, tzinfo=UTC)}, {}),
+    ],
+)
+def test_the_database_itself_refuses_a_step_without_its_verdict(
+    core: Core, genesis: str, verdict: dict[str, Any], step: dict[str, Any]
+) -> None:
+    found = keep(core, WIDER, **verdict)
+    with pytest.raises(DBAPIError):
+        forge(core, **{"at": micros(core), "verdict_id": found, **step})
+    assert head(core) == genesis
+
+
+def test_a_passing_verdict_is_stored_for_equal_and_narrower_only(core: Core, genesis: str) -> None:
+    for verdict in ("wider", "new", "unknown", "harmless"):
+        with pytest.raises(DBAPIError):
+            keep(core, WIDER, verdict=verdict)
+
+
+async def test_a_step_past_every_constraint_lacks_the_seal_and_nothing_is_decided_by_it(
+    core: Core, genesis: str
+) -> None:
+    forge(core, at=micros(core), verdict_id=keep(core, WIDER))  # an invented proof: the database cannot know
+    follower = PolicyHead(core)
+    await follower.refresh()
+    answer = follower.decider().decide(UPDATE)
+    assert not answer.allowed
+    assert "somebody else than this app" in answer.errors[0]
+    with pytest.raises(CorruptPolicies):
+        ask(core, approvals_of(core))
 
 
 async def test_another_process_follows_the_head(core: Core, genesis: str) -> None:
-    head = PolicyHead(core)
-    assert not head.decider().decide(UPDATE).allowed
-    assert "could not be confirmed" in str(head.problem())
-    await head.refresh()
-    assert head.policies() is not None
-    assert not head.decider().decide(UPDATE).allowed
-    version = approve(core, propose(core))
-    assert not head.decider().decide(UPDATE).allowed
-    await head.refresh()
-    answer = head.decider().decide(UPDATE)
+    follower = PolicyHead(core)
+    assert not follower.decider().decide(UPDATE).allowed
+    assert "could not be confirmed" in str(follower.problem())
+    await follower.refresh()
+    assert follower.policies() is not None
+    assert not follower.decider().decide(UPDATE).allowed
+    version = widened(core)
+    assert not follower.decider().decide(UPDATE).allowed
+    await follower.refresh()
+    answer = follower.decider().decide(UPDATE)
     assert answer.allowed
     assert answer.version == version
-    assert head.decider("another tenant").decide(UPDATE).allowed
+    assert follower.decider("another tenant").decide(UPDATE).allowed
 
 
 async def test_the_following_loop_swaps_the_policies_and_outlives_a_lost_database(
     core: Core, genesis: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    head = PolicyHead(core, interval=0.01)
+    follower = PolicyHead(core, interval=0.01)
     failures = iter([OSError("gone")] * 3)
     true_read = core.db.read
 
@@ -200,11 +249,11 @@ async def test_the_following_loop_swaps_the_policies_and_outlives_a_lost_databas
         return await true_read(fn)
 
     monkeypatch.setattr(core.db, "read", flaky)
-    loop = asyncio.create_task(head.run())
+    loop = asyncio.create_task(follower.run())
     try:
-        await _until(lambda: head.decider().version == genesis)
-        version = await asyncio.to_thread(approve, core, propose(core))
-        await _until(lambda: head.decider().version == version)
+        await _until(lambda: follower.decider().version == genesis)
+        version = await asyncio.to_thread(widened, core)
+        await _until(lambda: follower.decider().version == version)
     finally:
         loop.cancel()
 
@@ -218,34 +267,34 @@ async def _until(holds: Any) -> None:
 async def test_a_head_that_cannot_be_confirmed_denies(
     core: Core, genesis: str, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    approve(core, propose(core))
-    head = PolicyHead(core, max_age=2.0)
-    await head.refresh()
-    assert head.decider().decide(UPDATE).allowed
+    widened(core)
+    follower = PolicyHead(core, max_age=2.0)
+    await follower.refresh()
+    assert follower.decider().decide(UPDATE).allowed
     clock.advance(timedelta(seconds=3))
-    assert not head.decider().decide(UPDATE).allowed
-    await head.refresh()
-    assert head.decider().decide(UPDATE).allowed
+    assert not follower.decider().decide(UPDATE).allowed
+    await follower.refresh()
+    assert follower.decider().decide(UPDATE).allowed
 
 
 async def test_what_is_enforced_is_decided_by_a_look_of_the_last_250_ms_or_by_a_new_one(
     core: Core, genesis: str, clock: ManualClock
 ) -> None:
-    head = PolicyHead(core)
-    assert not (await head.current()).decide(UPDATE).allowed
-    version = approve(core, propose(core))
+    follower = PolicyHead(core)
+    assert not (await follower.current()).decide(UPDATE).allowed
+    version = widened(core)
     clock.advance(timedelta(milliseconds=250))
-    assert (await head.current()).version == genesis  # what 250 ms of staleness mean
+    assert (await follower.current()).version == genesis  # what 250 ms of staleness mean
     clock.advance(timedelta(milliseconds=1))
-    assert (await head.current()).decide(UPDATE).allowed
-    assert (await head.current("another tenant")).version == version
+    assert (await follower.current()).decide(UPDATE).allowed
+    assert (await follower.current("another tenant")).version == version
 
 
 async def test_a_look_that_began_after_the_question_counts_however_long_it_took(
     core: Core, genesis: str, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    approve(core, propose(core))
-    head, true_read = PolicyHead(core), core.db.read
+    widened(core)
+    follower, true_read = PolicyHead(core), core.db.read
 
     async def slow(fn: Any) -> Any:
         found = await true_read(fn)
@@ -253,16 +302,16 @@ async def test_a_look_that_began_after_the_question_counts_however_long_it_took(
         return found
 
     monkeypatch.setattr(core.db, "read", slow)
-    assert (await head.current()).decide(UPDATE).allowed
-    assert not head.decider().decide(UPDATE).allowed  # but it is old by now
+    assert (await follower.current()).decide(UPDATE).allowed
+    assert not follower.decider().decide(UPDATE).allowed  # but it is old by now
 
 
 async def test_a_head_that_cannot_be_looked_at_denies_at_once_and_recovers(
     core: Core, genesis: str, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    approve(core, propose(core))
-    head = PolicyHead(core)
-    assert (await head.current()).decide(UPDATE).allowed
+    widened(core)
+    follower = PolicyHead(core)
+    assert (await follower.current()).decide(UPDATE).allowed
     with monkeypatch.context() as patch:
 
         async def gone(_fn: Any) -> Any:
@@ -270,10 +319,10 @@ async def test_a_head_that_cannot_be_looked_at_denies_at_once_and_recovers(
 
         patch.setattr(core.db, "read", gone)
         clock.advance(timedelta(milliseconds=251))
-        answer = (await head.current()).decide(UPDATE)
+        answer = (await follower.current()).decide(UPDATE)
         assert not answer.allowed
         assert "could not be confirmed" in answer.errors[0]
-    assert (await head.current()).decide(UPDATE).allowed
+    assert (await follower.current()).decide(UPDATE).allowed
 
 
 def tamper(core: Core, statement: str) -> None:
@@ -305,11 +354,11 @@ def tamper(core: Core, statement: str) -> None:
 async def test_a_corrupt_store_denies_everything_and_says_so(
     core: Core, genesis: str, statement: str, says: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    approve(core, propose(core))
+    widened(core)
     tamper(core, statement)
-    head = PolicyHead(core)
-    await head.refresh()
-    answer = head.decider().decide(UPDATE)
+    follower = PolicyHead(core)
+    await follower.refresh()
+    answer = follower.decider().decide(UPDATE)
     assert not answer.allowed
     assert says in answer.errors[0]
     assert "everything is denied" in caplog.text
@@ -319,21 +368,21 @@ async def test_a_corrupt_store_denies_everything_and_says_so(
 async def test_a_head_that_moves_backwards_or_disappears_denies(
     core: Core, genesis: str, statement: str
 ) -> None:
-    approve(core, propose(core))
-    head = PolicyHead(core)
-    await head.refresh()
-    assert head.decider().decide(UPDATE).allowed
+    widened(core)
+    follower = PolicyHead(core)
+    await follower.refresh()
+    assert follower.decider().decide(UPDATE).allowed
     tamper(core, statement)
-    await head.refresh()
-    assert not head.decider().decide(UPDATE).allowed
-    assert head.problem()
+    await follower.refresh()
+    assert not follower.decider().decide(UPDATE).allowed
+    assert follower.problem()
 
 
 async def test_without_policies_everything_is_denied(core: Core) -> None:
-    head = PolicyHead(core)
-    await head.refresh()
-    assert head.decider().decide(UPDATE).errors == ("no policies are stored",)
-    assert not isinstance(head.decider(), Decider)
+    follower = PolicyHead(core)
+    await follower.refresh()
+    assert follower.decider().decide(UPDATE).errors == ("no policies are stored",)
+    assert not isinstance(follower.decider(), Decider)
 
 
 def test_roles_are_given_and_taken_with_an_audit_event_each(core: Core) -> None:

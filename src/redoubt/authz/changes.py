@@ -1,9 +1,14 @@
-"""Policy changes as change requests: what a second person signs, what it would change, what its approval does."""
+"""Policy changes: judged before anything is written; what is not proven harmless is a change request.
+
+What a second person signs, what it would change, and what their approval does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from attrs import frozen
 
 from redoubt.core.base import Core
 from redoubt.core.db import Tx
@@ -14,7 +19,11 @@ from redoubt.guard.models import Approval, Decision
 
 from . import store, versions
 from .errors import AuthzError, CorruptPolicies, StaleBase
+from .gate import examine
 from .policyset import PolicySet, from_body
+
+BUDGET = 60.0
+"""Seconds that the proof of a change may take."""
 
 
 class PolicyChange:
@@ -24,12 +33,19 @@ class PolicyChange:
         self._core = core
 
     def run(self, tx: Tx, payload: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return which policies the change adds, removes and alters, with their text, against its base."""
+        """Return which policies the change adds, removes and alters, with their text, and the verdict with its evidence.
+
+        Raises StaleBase or CorruptPolicies where base or verdict are not stored as the payload names them.
+        """
+        verdict = store.verdict(tx, str(payload["tenant"]), str(payload["verdict_id"]))
+        if verdict is None or (verdict.base, verdict.head) != (payload["base"], payload["version"]):
+            raise CorruptPolicies("no verdict about this change is stored.", hint="Propose it again.")
         base = store.version(tx, str(payload["tenant"]), str(payload["base"]))
         if base is None:
             raise StaleBase("the base of this change is not stored.", hint="Propose it again.")
         before = from_body(base.body, base.id)
-        return difference(before, from_body(payload["body"], str(payload["version"])))
+        changed = difference(before, from_body(payload["body"], str(payload["version"])))
+        return {**changed, "verdict": verdict.verdict, "evidence": verdict.evidence}
 
     def execute(self, tx: Tx, approval: Approval, decision: Decision) -> Mapping[str, Any]:
         """Move the head; raises ApprovalStale when the change no longer fits what runs."""
@@ -56,39 +72,97 @@ def policy_change_kind(core: Core, may_decide: MayDecide) -> Kind:
     return Kind(versions.KIND, change, may_decide, change)
 
 
-def import_version(
-    tx: Tx,
+@frozen
+class Proposed:
+    """What became of a proposal: the running `version` where its proof let it pass, else the `approval` it waits for."""
+
+    verdict: store.Verdict
+    difference: Mapping[str, Any]
+    version: str | None
+    approval: Approval | None
+
+
+def propose(
+    core: Core,
     approvals: Approvals,
     policies: PolicySet,
     *,
     author: str,
-    ticket: str,
+    ticket: str = "",
     note: str = "",
     tenant: str = versions.MAIN,
-) -> Approval:
-    """Ask for `policies`, parsed and checked, to become the head; only somebody else's approval makes them so.
+    budget_seconds: float = BUDGET,
+) -> Proposed:
+    """Judge `policies`, parsed and checked, and make them the head or ask somebody else to.
 
-    Raises StaleBase where they run already, UnknownVersion before genesis, ReviewRequired without a ticket.
+    Blocks for as long as the proof takes, at most about `budget_seconds`, and holds no transaction meanwhile. What is
+    proven equal or narrower runs when this returns; everything else waits for a second person, and needs a ticket.
+    Raises StaleBase where these policies run already or the head moved meanwhile, UnknownVersion before genesis,
+    ReviewRequired without a ticket.
     """
-    ticket = ticket.strip()
-    payload = versions.change_payload(tx, policies, tenant=tenant, author=author, ticket=ticket, note=note)
-    return approvals.create(tx, versions.KIND, payload, requester=author, ticket=ticket, tenant=tenant)
+    asked = _Asked("change", author, ticket.strip(), note, tenant)
+    return _ask(core, approvals, asked, lambda tx: policies, budget_seconds)
 
 
 def rollback(
-    tx: Tx,
+    core: Core,
     approvals: Approvals,
     version: str,
     *,
     author: str,
-    ticket: str,
+    ticket: str = "",
     note: str = "",
     tenant: str = versions.MAIN,
-) -> Approval:
-    """Ask for the stored `version` to become the head again: judged and reviewed like any other change."""
-    ticket = ticket.strip()
-    payload = versions.rollback_payload(tx, version, tenant=tenant, author=author, ticket=ticket, note=note)
-    return approvals.create(tx, versions.KIND, payload, requester=author, ticket=ticket, tenant=tenant)
+    budget_seconds: float = BUDGET,
+) -> Proposed:
+    """Make the stored `version` the head again, or ask somebody else to: judged and reviewed as `propose` does."""
+    asked = _Asked("rollback", author, ticket.strip(), note, tenant)
+    return _ask(core, approvals, asked, lambda tx: versions.load(tx, tenant, version), budget_seconds)
+
+
+@frozen
+class _Asked:
+    kind: str
+    author: str
+    ticket: str
+    note: str
+    tenant: str
+
+
+def _ask(
+    core: Core, approvals: Approvals, asked: _Asked, wanted: Callable[[Tx], PolicySet], seconds: float
+) -> Proposed:
+    def read(tx: Tx) -> tuple[store.Head, PolicySet, PolicySet]:
+        head, base = versions.running(tx, core, asked.tenant)
+        return head, base, wanted(tx)
+
+    head, base, policies = core.db.read_sync(read)
+    if base.version == policies.version:
+        raise StaleBase("these policies run already.", hint="There is nothing to change.")
+    found = examine(base, policies, budget_seconds=seconds)
+    verdict = store.Verdict(
+        core.ids.uuid7(), asked.tenant, base.version, head.seq, policies.version, asked.kind, asked.author,
+        found.verdict, found.passes, found.evidence, core.clock.now(),
+    )  # fmt: skip
+    changed = difference(base, policies)
+
+    def file(tx: Tx) -> Proposed:
+        store.insert_verdict(tx, verdict)
+        if verdict.passes:
+            version = versions.activate_proven(
+                tx, core, verdict, policies.body, ticket=asked.ticket, note=asked.note
+            )
+            return Proposed(verdict, changed, version, None)
+        now = store.head(tx, asked.tenant)
+        if now is None or (now.seq, now.version) != (verdict.base_seq, verdict.base):
+            raise StaleBase("the policies changed while this change was judged.", hint="Propose it again.")
+        payload = versions.payload_of(verdict, policies.body, ticket=asked.ticket, note=asked.note)
+        approval = approvals.create(
+            tx, versions.KIND, payload, requester=asked.author, ticket=asked.ticket, tenant=asked.tenant
+        )
+        return Proposed(verdict, changed, None, approval)
+
+    return core.db.write_sync(file)
 
 
 def difference(before: PolicySet, after: PolicySet) -> dict[str, Any]:
@@ -103,5 +177,4 @@ def difference(before: PolicySet, after: PolicySet) -> dict[str, Any]:
             if before.texts[key] != after.texts[key]
         },
         "schema_altered": before.schema_text != after.schema_text,
-        "verdict": "widening",  # until it is proven otherwise
     }

@@ -21,6 +21,7 @@ from . import store
 from .decide import Decider, DenyAll
 from .errors import CorruptPolicies
 from .policyset import PolicySet, from_body
+from .seal import demand_seal
 
 _log = logging.getLogger("redoubt.authz")
 
@@ -147,6 +148,10 @@ class PolicyHead:
         if known is not None and seq < known.seq:
             return self._refuse(tenant, known, known.seq, "the policy head moved backwards")
         try:
+            step = store.step(tx, tenant, seq)
+            if step is None or step.version != version:
+                return self._refuse(tenant, known, seq, "the policy head changed while it was read", version)
+            demand_seal(step, self._core.keys)
             stored = store.version(tx, tenant, version)
             if stored is None:
                 return self._refuse(

@@ -1,4 +1,4 @@
-"""Tables of authorization and their SQL: policy versions, their head, role members."""
+"""Tables of authorization and their SQL: policy versions, verdicts about them, their head, role members."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from attrs import frozen
+from attrs import asdict, frozen
 
 from redoubt.core.db import Json, Timestamp, Tx, tenant_column
 
@@ -19,6 +19,9 @@ TRIGGERS = frozenset(
         "policy_head_no_update",
         "policy_head_no_delete",
         "policy_head_next",
+        "policy_head_proven",
+        "policy_verdicts_no_update",
+        "policy_verdicts_no_delete",
     }
 )
 
@@ -50,7 +53,25 @@ policy_head = sa.Table(
     sa.Column("ticket", sa.Text, nullable=False),
     sa.Column("note", sa.Text, nullable=False),
     sa.Column("at", Timestamp, nullable=False),
+    sa.Column("verdict_id", sa.Text),
+    sa.Column("seal", sa.Text),
     sa.PrimaryKeyConstraint("tenant", "seq"),
+)
+
+policy_verdicts = sa.Table(
+    "policy_verdicts",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    tenant_column(),
+    sa.Column("base", sa.Text, nullable=False),
+    sa.Column("base_seq", sa.Integer, nullable=False),
+    sa.Column("head", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("passes", sa.Integer, nullable=False),
+    sa.Column("evidence", Json, nullable=False),
+    sa.Column("judged_at", Timestamp, nullable=False),
 )
 
 role_members = sa.Table(
@@ -94,23 +115,48 @@ class Head:
     ticket: str
     note: str
     at: datetime
+    verdict_id: str | None = None
+    seal: str | None = None
+
+
+@frozen
+class Verdict:
+    """What was proven of one change, against one step of the head; `evidence` says how and by what.
+
+    `passes` lets its author make `head` the running version without a second person, for an hour.
+    """
+
+    id: str
+    tenant: str
+    base: str
+    base_seq: int
+    head: str
+    kind: str
+    author: str
+    verdict: str
+    passes: bool
+    evidence: dict[str, Any]
+    judged_at: datetime
+
+
+def insert_verdict(tx: Tx, verdict: Verdict) -> None:
+    """Store a verdict for good."""
+    tx.execute(policy_verdicts.insert(), {**asdict(verdict, recurse=False), "passes": int(verdict.passes)})
+
+
+def verdict(tx: Tx, tenant: str, verdict_id: str) -> Verdict | None:
+    """Return a stored verdict."""
+    row = tx.execute(
+        sa.select(policy_verdicts).where(
+            policy_verdicts.c.tenant == tenant, policy_verdicts.c.id == verdict_id
+        )
+    ).one_or_none()
+    return None if row is None else Verdict(**{**row._asdict(), "passes": bool(row.passes)})
 
 
 def insert_version(tx: Tx, version: Version) -> None:
     """Store a version; storing what is stored already is refused by its key."""
-    tx.execute(
-        policy_versions.insert().values(
-            tenant=version.tenant,
-            id=version.id,
-            parent=version.parent,
-            body=version.body,
-            author=version.author,
-            ticket=version.ticket,
-            reviewers=version.reviewers,
-            note=version.note,
-            created_at=version.created_at,
-        )
-    )
+    tx.execute(policy_versions.insert(), asdict(version, recurse=False))
 
 
 def version(tx: Tx, tenant: str, version_id: str) -> Version | None:
@@ -138,21 +184,8 @@ def matching_versions(tx: Tx, tenant: str, prefix: str) -> list[str]:
 
 
 def insert_head(tx: Tx, head: Head) -> None:
-    """Move the head one step; the database refuses a skipped step and a change without a second person."""
-    tx.execute(
-        policy_head.insert().values(
-            tenant=head.tenant,
-            seq=head.seq,
-            version=head.version,
-            kind=head.kind,
-            author=head.author,
-            approval_id=head.approval_id,
-            reviewer=head.reviewer,
-            ticket=head.ticket,
-            note=head.note,
-            at=head.at,
-        )
-    )
+    """Move the head one step; the database refuses a skipped step and one without a proof or an approval."""
+    tx.execute(policy_head.insert(), asdict(head, recurse=False))
 
 
 def head(tx: Tx, tenant: str) -> Head | None:
@@ -162,6 +195,14 @@ def head(tx: Tx, tenant: str) -> Head | None:
         .where(policy_head.c.tenant == tenant)
         .order_by(policy_head.c.seq.desc())
         .limit(1)
+    ).one_or_none()
+    return None if row is None else Head(**row._asdict())
+
+
+def step(tx: Tx, tenant: str, seq: int) -> Head | None:
+    """Return one step of a tenant's head."""
+    row = tx.execute(
+        sa.select(policy_head).where(policy_head.c.tenant == tenant, policy_head.c.seq == seq)
     ).one_or_none()
     return None if row is None else Head(**row._asdict())
 

@@ -1,7 +1,8 @@
-"""Policy versions: genesis, changes that wait for a second person, roll-back, history.
+"""Policy versions: genesis, steps of the head by proof or by a second person, roll-back, history.
 
-Until widenings can be proven, every change counts as one: it becomes a change request over the exact policies, and
-only its activation by somebody else moves the head. Rolling back is a change like any other.
+A change is judged against the step of the head that it would replace. What is proven to grant nothing more becomes the
+head by that verdict alone; everything else becomes a change request over the exact policies, and only its activation
+by somebody else moves the head. Rolling back is a change like any other.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from redoubt.core.db import Tx
 from . import store
 from .errors import CorruptPolicies, GenesisExists, ReviewRequired, StaleBase, UnknownVersion
 from .policyset import PolicySet, from_body
+from .seal import demand_seal, sealed
 
 KIND = "policy.change"
 MAIN = "main"
@@ -24,41 +26,62 @@ MAIN = "main"
 def genesis(tx: Tx, core: Core, policies: PolicySet, *, tenant: str = MAIN, author: str = "init") -> str:
     """Record version 0 of a tenant's policies, at initialisation, and return its id.
 
-    Raises GenesisExists once there is a head: from then on only `activate` moves it.
+    Raises GenesisExists once there is a head: from then on only a proof or a second person moves it. A tenant other
+    than the app's begins with what decides for it already, else ReviewRequired.
     """
     if store.head(tx, tenant) is not None:
         raise GenesisExists(
             f"the policies of {tenant} have a history already.", hint="Propose a change instead."
+        )
+    if tenant != MAIN and running(tx, core, MAIN)[0].version != policies.version:
+        raise ReviewRequired(
+            f"the policies of {tenant} begin with those that decide for it now.",
+            hint="Start with them, then propose a change.",
         )
     now = core.clock.now()
     store.insert_version(
         tx,
         store.Version(tenant, policies.version, None, policies.body, author, "", [], "genesis", now),
     )
-    store.insert_head(
-        tx,
-        store.Head(tenant, 0, policies.version, "genesis", author, None, None, "", "genesis", now),
-    )
+    first = store.Head(tenant, 0, policies.version, "genesis", author, None, None, "", "genesis", now)
+    store.insert_head(tx, sealed(first, core.keys))
     _record(tx, core, "authz.policy.genesis", tenant, "service", author, {"version": policies.version})
     return policies.version
 
 
-def change_payload(
-    tx: Tx, policies: PolicySet, *, tenant: str, author: str, ticket: str, note: str = ""
-) -> dict[str, Any]:
-    """Return what a second person signs to make `policies` the head: the whole text and the base it replaces.
+def running(tx: Tx, core: Core, tenant: str) -> tuple[store.Head, PolicySet]:
+    """Return the step and the policies that decide for a tenant now.
 
-    Raises UnknownVersion when there is nothing to replace, StaleBase when nothing would change.
+    Raises UnknownVersion where there are none, CorruptPolicies where step or text is not what this app wrote.
     """
-    return _payload(tx, policies.version, policies.body, "change", tenant, author, ticket, note)
+    head = store.head(tx, tenant)
+    if head is None:
+        raise UnknownVersion(f"no policies are stored for {tenant}.", hint="Initialise the app first.")
+    demand_seal(head, core.keys)
+    return head, _stored(tx, head)
 
 
-def rollback_payload(
-    tx: Tx, version: str, *, tenant: str, author: str, ticket: str, note: str = ""
-) -> dict[str, Any]:
-    """Return what a second person signs to make the stored `version` the head again."""
-    stored = load(tx, tenant, version)
-    return _payload(tx, stored.version, stored.body, "rollback", tenant, author, ticket, note)
+def payload_of(verdict: store.Verdict, body: Mapping[str, Any], *, ticket: str, note: str) -> dict[str, Any]:
+    """Return what a second person signs: the whole text, the base it replaces, the verdict about it, and the ticket.
+
+    Raises ReviewRequired without a ticket.
+    """
+    if not ticket.strip():
+        raise ReviewRequired(
+            f"this change is {verdict.verdict}: it needs a change ticket.", hint="Give one with --ticket."
+        )
+    return {
+        "tenant": verdict.tenant,
+        "kind": verdict.kind,
+        "base": verdict.base,
+        "version": verdict.head,
+        "body": dict(body),
+        "author": verdict.author,
+        "ticket": ticket,
+        "note": note,
+        "verdict": verdict.verdict,
+        "verdict_id": verdict.id,
+    }
 
 
 def activate(
@@ -66,68 +89,95 @@ def activate(
 ) -> str:
     """Make the policies of an approved change request the head, in the approving transaction.
 
-    Everything is checked again: the text against its hash and the schema, the base against the head, the two people.
-    Raises CorruptPolicies, StaleBase or ReviewRequired; the database refuses the last by itself too.
+    Everything is checked again: the text against its hash and the schema, the base against the head, the verdict that
+    was signed against the stored one, the two people. Raises CorruptPolicies, StaleBase or ReviewRequired; the
+    database refuses by itself too.
     """
-    tenant, author = str(payload["tenant"]), str(payload["author"])
+    author = str(payload["author"])
     if author != requester or approver == requester or not payload["ticket"]:
         raise ReviewRequired(
             "a policy change needs its ticket and an approval by somebody else than its author.",
             hint="Ask a second person.",
         )
-    policies = from_body(payload["body"], payload["version"])
+    verdict = store.verdict(tx, str(payload["tenant"]), str(payload["verdict_id"]))
+    if verdict is None or any(
+        payload[name] != value
+        for name, value in (
+            ("base", verdict.base),
+            ("version", verdict.head),
+            ("kind", verdict.kind),
+            ("author", verdict.author),
+            ("verdict", verdict.verdict),
+        )
+    ):
+        raise CorruptPolicies("the request names another verdict than the one that was stored.")
+    return _move(
+        tx,
+        core,
+        verdict,
+        payload["body"],
+        str(payload["ticket"]),
+        str(payload["note"]),
+        approval_id,
+        approver,
+    )
+
+
+def activate_proven(
+    tx: Tx, core: Core, verdict: store.Verdict, body: Mapping[str, Any], *, ticket: str = "", note: str = ""
+) -> str:
+    """Make what was proven to grant nothing more the head, on its author's word; `verdict` is stored already.
+
+    Raises ReviewRequired for any other verdict, StaleBase where the head moved; the database refuses by itself too.
+    """
+    if not verdict.passes:
+        raise ReviewRequired(f"this change is {verdict.verdict}: a second person must see it.")
+    return _move(tx, core, verdict, body, ticket, note, None, None)
+
+
+def _move(
+    tx: Tx,
+    core: Core,
+    verdict: store.Verdict,
+    body: Mapping[str, Any],
+    ticket: str,
+    note: str,
+    approval_id: str | None,
+    reviewer: str | None,
+) -> str:
+    tenant, author = verdict.tenant, verdict.author
+    policies = from_body(body, verdict.head)
     current = store.head(tx, tenant)
-    if current is None or current.version != payload["base"]:
+    if current is None or (current.version, current.seq) != (verdict.base, verdict.base_seq):
         raise StaleBase(
             "the policies changed since this request was written.", hint="Propose it again on today's head."
         )
+    demand_seal(current, core.keys)
     now = core.clock.now()
     if store.version(tx, tenant, policies.version) is None:
+        reviewers = [] if reviewer is None else [reviewer]
         store.insert_version(
             tx,
             store.Version(
-                tenant,
-                policies.version,
-                current.version,
-                policies.body,
-                author,
-                str(payload["ticket"]),
-                [approver],
-                str(payload["note"]),
-                now,
+                tenant, policies.version, current.version, policies.body, author, ticket, reviewers, note, now
             ),
         )
-    store.insert_head(
-        tx,
-        store.Head(
-            tenant,
-            current.seq + 1,
-            policies.version,
-            str(payload["kind"]),
-            author,
-            approval_id,
-            approver,
-            str(payload["ticket"]),
-            str(payload["note"]),
-            now,
-        ),
-    )
-    _record(
-        tx,
-        core,
-        "authz.policy.activate",
-        tenant,
-        "user",
-        approver,
-        {
-            "version": policies.version,
-            "base": current.version,
-            "kind": payload["kind"],
-            "author": author,
-            "ticket": payload["ticket"],
-            "approval": approval_id,
-        },
-    )
+    step = store.Head(
+        tenant, current.seq + 1, policies.version, verdict.kind, author, approval_id, reviewer, ticket, note, now,
+        verdict.id,
+    )  # fmt: skip
+    store.insert_head(tx, sealed(step, core.keys))
+    data = {
+        "version": policies.version,
+        "base": current.version,
+        "kind": verdict.kind,
+        "author": author,
+        "ticket": ticket,
+        "verdict": verdict.verdict,
+        "verdict_id": verdict.id,
+        "approval": approval_id,
+    }
+    _record(tx, core, "authz.policy.activate", tenant, "user", reviewer or author, data)
     return policies.version
 
 
@@ -153,39 +203,14 @@ def current(tx: Tx, tenant: str) -> PolicySet:
     head = store.head(tx, tenant)
     if head is None:
         raise UnknownVersion(f"no policies are stored for {tenant}.", hint="Initialise the app first.")
-    stored = store.version(tx, tenant, head.version)
+    return _stored(tx, head)
+
+
+def _stored(tx: Tx, head: store.Head) -> PolicySet:
+    stored = store.version(tx, head.tenant, head.version)
     if stored is None:
         raise CorruptPolicies("the head names a version that is not stored.")
     return from_body(stored.body, stored.id)
-
-
-def _payload(
-    tx: Tx,
-    version: str,
-    body: Mapping[str, Any],
-    kind: str,
-    tenant: str,
-    author: str,
-    ticket: str,
-    note: str,
-) -> dict[str, Any]:
-    head = store.head(tx, tenant)
-    if head is None:
-        raise UnknownVersion(f"no policies are stored for {tenant}.", hint="Initialise the app first.")
-    if head.version == version:
-        raise StaleBase("these policies run already.", hint="There is nothing to change.")
-    if not ticket.strip():
-        raise ReviewRequired("a policy change needs a change ticket.", hint="Give one with --ticket.")
-    return {
-        "tenant": tenant,
-        "kind": kind,
-        "base": head.version,
-        "version": version,
-        "body": dict(body),
-        "author": author,
-        "ticket": ticket,
-        "note": note,
-    }
 
 
 def _record(

@@ -26,11 +26,12 @@ from redoubt.core.redact import Redactor
 from redoubt.core.settings import Settings
 from redoubt.guard.approvals import Approvals
 from redoubt.guard.kinds import Kinds
-from redoubt.guard.models import Approval, VerifiedAssertion
+from redoubt.guard.models import VerifiedAssertion
 from redoubt.identity.store import user_by_id, user_by_verified_email
 
 from . import policy_files
 from .policy_check import check
+from .policy_proposals import proposal_lines
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -74,7 +75,8 @@ Folder = Annotated[
 ]
 
 By = Annotated[str, typer.Option("--by", help="Who asks: a user's id or verified e-mail address.")]
-Ticket = Annotated[str, typer.Option(help="The change ticket.")]
+Ticket = Annotated[str, typer.Option(help="The change ticket; what needs a second person needs one.")]
+Budget = Annotated[float, typer.Option(min=0.1, help="Seconds that the proof may take.")]
 Note = Annotated[str, typer.Option(help="Why, for the history.")]
 
 
@@ -203,23 +205,35 @@ def show(
 def propose(
     directory: Directory,
     by: By,
-    ticket: Ticket,
+    ticket: Ticket = "",
     policies: Annotated[
         Path | None,
         typer.Option("--policies", help="The folder of the new policies; default: the app's own."),
     ] = None,
     note: Note = "",
     tenant: Tenant = "main",
+    budget: Budget = changes.BUDGET,
 ) -> None:
-    """Ask for new policies to become the running ones; a second operator approves in the console."""
+    """Judge new policies by proof: those that grant nothing more run at once, others wait for a second operator.
+
+    Exit codes: 0 running; 3 waiting for approval in the console; 1 refused.
+    """
     parsed = parse_folder(policies or directory / "policies")
-
-    def ask(tx: Tx, approvals: Approvals) -> Approval:
-        return changes.import_version(
-            tx, approvals, parsed, author=_operator(tx, tenant, by), ticket=ticket, note=note, tenant=tenant
-        )
-
-    _say_request(_request(directory, ask))
+    _propose(
+        directory,
+        tenant,
+        by,
+        lambda core, approvals, author: changes.propose(
+            core,
+            approvals,
+            parsed,
+            author=author,
+            ticket=ticket,
+            note=note,
+            tenant=tenant,
+            budget_seconds=budget,
+        ),
+    )
 
 
 @app.command()
@@ -227,18 +241,27 @@ def rollback(
     directory: Directory,
     version: Annotated[str, typer.Argument(help="The stored version, or its beginning.")],
     by: By,
-    ticket: Ticket,
+    ticket: Ticket = "",
     note: Note = "",
     tenant: Tenant = "main",
+    budget: Budget = changes.BUDGET,
 ) -> None:
-    """Ask for a stored version to become the running one again: reviewed like any other change."""
-
-    def ask(tx: Tx, approvals: Approvals) -> Approval:
-        return changes.rollback(
-            tx, approvals, version, author=_operator(tx, tenant, by), ticket=ticket, note=note, tenant=tenant
-        )
-
-    _say_request(_request(directory, ask))
+    """Make a stored version the running one again: judged and reviewed like any other change."""
+    _propose(
+        directory,
+        tenant,
+        by,
+        lambda core, approvals, author: changes.rollback(
+            core,
+            approvals,
+            version,
+            author=author,
+            ticket=ticket,
+            note=note,
+            tenant=tenant,
+            budget_seconds=budget,
+        ),
+    )
 
 
 app.command(name="test")(policy_files.run_tests)
@@ -254,14 +277,18 @@ class _NobodyHere:
         raise ReviewRequired("approvals are given in the console.")
 
 
-def _request(directory: Path, ask: Callable[[Tx, Approvals], Approval]) -> Approval:
+def _propose(
+    directory: Path, tenant: str, by: str, ask: Callable[[Core, Approvals, str], changes.Proposed]
+) -> None:
     core = _core(directory)
     try:
         kind = changes.policy_change_kind(core, lambda tx, approval, person: False)
         approvals = Approvals(core, Kinds(kind), _NobodyHere())
-        return core.db.write_sync(lambda tx: ask(tx, approvals))
+        proposed = ask(core, approvals, core.db.read_sync(lambda tx: _operator(tx, tenant, by)))
     finally:
         core.db.close()
+    typer.echo("\n".join(proposal_lines(proposed)))
+    raise typer.Exit(0 if proposed.approval is None else DENIED)
 
 
 def _core(directory: Path) -> Core:
@@ -278,19 +305,6 @@ def _operator(tx: Tx, tenant: str, name: str) -> str:
     if row is None or row.tenant != tenant or row.disabled_at is not None:
         raise typer.BadParameter(f"no user {name!r} is known in {tenant}", param_hint="--by")
     return str(row.id)
-
-
-def _say_request(approval: Approval) -> None:
-    changed = approval.dry_run
-    typer.echo(f"change request {approval.id}: counts as a widening and waits for a second person")
-    for what in ("added", "removed", "altered"):
-        for identity in changed[what]:
-            typer.echo(f"  {what:<8} {identity}")
-    if changed["schema_altered"]:
-        typer.echo("  altered  the schema")
-    typer.echo(
-        f"It is approved at /console/approvals/{approval.id} before {approval.expires_at:%Y-%m-%d %H:%M}Z."
-    )
 
 
 def _question(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .evidence import KEEPERS, Examined, examine
 from .judging import judge
 from .report import Finding, as_json, as_sarif, as_text, findings
 
-__all__ = ["Finding", "as_json", "as_sarif", "as_text", "findings", "judge"]
+__all__ = ["KEEPERS", "Examined", "Finding", "as_json", "as_sarif", "as_text", "examine", "findings", "judge"]

@@ -1,0 +1,77 @@
+"""What is kept of a proof: the verdict, whether it passes by itself, and how it was come to."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from attrs import frozen
+
+from redoubt import __version__
+
+from ..policyset import PolicySet
+from ..prove import Comparison
+from .judging import judge
+from .report import findings
+
+KEEPERS = frozenset({"Approval.decide", "Approval.read", "Console.view"})
+"""Actions by which people decide about changes: who loses one of them by a change could not take the change back."""
+_MOST = 40
+_SOLVERS = ("z3-solver", "cvc5")
+
+
+@frozen
+class Examined:
+    """A judged change: its verdict, whether it needs no second person, and the evidence as canonical JSON values."""
+
+    verdict: str
+    passes: bool
+    evidence: dict[str, Any]
+    comparison: Comparison
+
+
+def examine(old: PolicySet, new: PolicySet, *, budget_seconds: float) -> Examined:
+    """Judge `new` against `old`, in about `budget_seconds` of wall time; hold no transaction meanwhile.
+
+    Equal and narrower pass, unless the change takes one of `KEEPERS` from somebody.
+    """
+    began = time.monotonic()
+    found = judge(old, new, budget_seconds=budget_seconds)
+    kept = sorted(
+        {
+            item.environment.action.id
+            for item in found.environments
+            if item.environment.action.id in KEEPERS and item.verdict != "equal"
+        }
+    )
+    shown = findings(found)
+    evidence = {
+        "base": old.version,
+        "head": new.version,
+        "verdict": found.verdict,
+        "reason": found.reason,
+        "environments": dict(Counter(item.verdict for item in found.environments)),
+        "keepers": kept,
+        "findings": [
+            {
+                "verdict": item.verdict,
+                "where": item.where,
+                "message": item.message,
+                "witness": None if item.witness is None else item.witness.values(),
+            }
+            for item in shown[:_MOST]
+        ],
+        "more_findings": max(0, len(shown) - _MOST),
+        "solvers": {"redoubt": __version__, **{name: _version(name) for name in _SOLVERS}},
+        "milliseconds": int((time.monotonic() - began) * 1000),
+    }
+    return Examined(found.verdict, not found.widens and not kept, evidence, found)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"
