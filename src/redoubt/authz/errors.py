@@ -38,14 +38,17 @@ class AccessModelError(AuthzError):
 
 @frozen
 class PolicyProblem:
-    """One thing wrong with one policy file: where, which policy, what."""
+    """One thing wrong with one policy file: where, which policy, what; `line` is the policy's first."""
 
     file: str
     policy_id: str | None
     message: str
+    line: int | None = None
 
     def __str__(self) -> str:
-        where = f"{self.file} @id({self.policy_id!r})" if self.policy_id is not None else self.file
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        if self.policy_id is not None:
+            where = f"{where} @id({self.policy_id!r})"
         return f"{where}: {self.message}"
 
 

@@ -18,7 +18,9 @@ from cedarpy import pst
 from redoubt.core.canonical import canonical_json, sha256_hex
 
 from .compiled import compile_policies
+from .erring import forbid_that_errs
 from .errors import CorruptPolicies, PolicyProblem, PolicyRejected, UnreadablePolicy
+from .lines import first_lines
 from .text import uid
 
 SCHEMA_SUFFIX = ".cedarschema"
@@ -95,8 +97,13 @@ def parse(source: PolicySource) -> PolicySet:
     """Parse and check `source` against its own schema.
 
     Raises PolicyRejected with every problem: syntax, types, an `@id` that is missing, empty or used twice, templates
-    (nothing links them yet), what the reader that decides cannot compile.
+    (nothing links them yet), what the reader that decides cannot compile, a forbid that may come to an error. Each
+    names the policy's first line.
     """
+    return _parsed(source, forbids=True)
+
+
+def _parsed(source: PolicySource, *, forbids: bool) -> PolicySet:
     try:
         schema = cedarpy.Schema.from_str(source.schema, release_gil=True)
     except ValueError as error:
@@ -105,16 +112,18 @@ def parse(source: PolicySource) -> PolicySet:
     policies: dict[str, Mapping[str, Any]] = {}
     origin: dict[str, str] = {}
     for name, text in sorted(source.policies.items()):
-        for identity, policy in _parse_file(name, text, problems):
+        for identity, policy, line in _parse_file(name, text, problems):
             if identity in origin:
                 problems.append(
-                    PolicyProblem(name, identity, f"this @id stands in {origin[identity]} already")
+                    PolicyProblem(name, identity, f"this @id stands in {origin[identity]} already", line)
                 )
                 continue
-            origin[identity] = name
+            origin[identity] = f"{name}:{line}"
             policies[identity] = policy
-            problems += [PolicyProblem(name, identity, message) for message in _type_errors(policy, schema)]
-            problems += [PolicyProblem(name, identity, message) for message in _unreadable(identity, policy)]
+            wrong = _type_errors(policy, schema) + _unreadable(identity, policy)
+            if forbids and not wrong:
+                wrong = _errs(identity, policy, source.schema)
+            problems += [PolicyProblem(name, identity, message, line) for message in wrong]
     if problems:
         raise PolicyRejected(problems)
     return _build(str(schema), policies, {key: render(policy) for key, policy in policies.items()}, schema)
@@ -134,7 +143,8 @@ def from_body(body: Mapping[str, Any], expected: str) -> PolicySet:
         )
     try:
         files = {item["id"]: item["text"] for item in body["policies"]}
-        restored = parse(PolicySource(body["schema"], files, "schema"))
+        # What is stored under its hash was checked for forbids that may err when it was taken in.
+        restored = _parsed(PolicySource(body["schema"], files, "schema"), forbids=False)
     except (PolicyRejected, KeyError, TypeError) as error:
         raise CorruptPolicies(f"stored policies do not parse: {error}") from error
     if restored.version != expected or set(restored.texts) != set(files):
@@ -179,23 +189,37 @@ def _build(
     return PolicySet(version, schema_text, texts, policies, schema, engine_of(policies))
 
 
-def _parse_file(name: str, text: str, problems: list[PolicyProblem]) -> list[tuple[str, Mapping[str, Any]]]:
+def _parse_file(
+    name: str, text: str, problems: list[PolicyProblem]
+) -> list[tuple[str, Mapping[str, Any], int | None]]:
     try:
         est = json.loads(cedarpy.policies_to_json_str(text))
     except ValueError as error:
         problems.append(PolicyProblem(name, None, f"syntax: {error}"))
         return []
+    lines = first_lines(text)
+    if len(lines) != len(est["staticPolicies"]) + len(est["templates"]):
+        lines = []
+
+    def line_of(key: str) -> int | None:
+        place = int(key.removeprefix("policy"))
+        return lines[place] if place < len(lines) else None
+
     problems += [
-        PolicyProblem(name, template.get("annotations", {}).get("id"), "templates are not supported yet")
-        for template in est["templates"].values()
+        PolicyProblem(
+            name, template.get("annotations", {}).get("id"), "templates are not supported yet", line_of(key)
+        )
+        for key, template in est["templates"].items()
     ]
     found = []
-    for number, policy in enumerate(est["staticPolicies"].values(), start=1):
+    for number, (key, policy) in enumerate(est["staticPolicies"].items(), start=1):
         identity = policy.get("annotations", {}).get("id")
         if not identity:
-            problems.append(PolicyProblem(name, None, f'policy number {number} has no @id("…")'))
+            problems.append(
+                PolicyProblem(name, None, f'policy number {number} has no @id("…")', line_of(key))
+            )
         else:
-            found.append((identity, policy))
+            found.append((identity, policy, line_of(key)))
     return found
 
 
@@ -214,6 +238,12 @@ def _unreadable(identity: str, policy: Mapping[str, Any]) -> list[str]:
     except UnreadablePolicy as error:
         return [str(error)]
     return []
+
+
+def _errs(identity: str, policy: Mapping[str, Any], schema_text: str) -> list[str]:
+    (tree,) = tree_of(engine_of({identity: policy})).static_policies.values()
+    found = forbid_that_errs(identity, policy, tree, schema_text)
+    return [] if found is None else [found]
 
 
 def _read(path: Path) -> str:
