@@ -145,6 +145,8 @@ def test_a_proposal_waits_for_a_second_person_and_needs_a_known_author(folder: P
     assert answer.exit_code == 3, answer.output
     assert answer.stdout.startswith("wider: ")
     assert "User · Order.update · Order: allows a request that was denied" in answer.stdout
+    assert "gain at User · Order.update · Order: nobody" in answer.stdout
+    assert "dry run: of 1 recorded decisions 0 would turn from deny to allow" in answer.stdout
     assert "waits for a second person" in answer.stdout
     assert "added    Order.update:support+step-up" in answer.stdout
     assert len(run("history", folder).stdout.splitlines()) == 1

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from redoubt.audit import Actor, Event, record
+from redoubt.authz.changes import propose
+from redoubt.authz.policyset import PolicySource, parse
 from tests.console.world import World
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -96,3 +100,33 @@ async def test_another_tenants_decision_and_what_is_no_decision_are_not_shown(wo
     )
     assert (await operator.get(f"/console/policies/decisions/{foreign}")).status_code == 404
     assert (await operator.get(f"/console/policies/decisions/{other}")).status_code == 409
+
+
+async def test_an_approver_sees_the_verdict_its_witness_who_gains_and_the_dry_run(world: World) -> None:
+    author, approver = await world.person("operator"), await world.person("operator")
+    support = await world.person("support", "sue")
+    await support.get("/console/policies")  # a decision that is recorded, and that the change would turn
+    running = world.guard.services.head.policies()
+    assert running is not None
+    texts = {
+        **running.texts,
+        "open": '@id("open") permit (principal in Role::"support", action, resource is App);',
+    }
+    wider = parse(PolicySource(running.schema_text, texts))
+    proposed = await asyncio.to_thread(
+        propose, world.core, world.guard.services.approvals, wider, author=author.id, ticket="T-1"
+    )
+    assert proposed.approval is not None
+    path = f"/console/approvals/{proposed.approval.id}"
+    page = (await approver.page(path)).text
+    assert "allows a request that was denied" in page
+    assert "A request that shows it" in page
+    assert support.email in page
+    assert "deny → allow" in page
+    data = (await approver.get(path)).json()
+    gains = data["dry_run"]["evidence"]["gains"]
+    assert {one for item in gains for one in item["ids"]} == {support.id}
+    assert (await author.approve(proposed.approval.id)).status_code == 403
+    assert (await approver.approve(proposed.approval.id)).status_code == 200
+    await world.guard.services.head.refresh()
+    assert (await support.get("/console/policies")).status_code == 200

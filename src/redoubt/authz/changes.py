@@ -19,7 +19,8 @@ from redoubt.guard.models import Approval, Decision
 
 from . import store, versions
 from .errors import AuthzError, CorruptPolicies, StaleBase
-from .gate import examine
+from .gate import Directory, Recorded, examine, recorded, role_holders, with_nobody
+from .models import Entity
 from .policyset import PolicySet, from_body
 
 BUDGET = 60.0
@@ -92,16 +93,18 @@ def propose(
     note: str = "",
     tenant: str = versions.MAIN,
     budget_seconds: float = BUDGET,
+    directory: Directory = role_holders,
 ) -> Proposed:
     """Judge `policies`, parsed and checked, and make them the head or ask somebody else to.
 
     Blocks for as long as the proof takes, at most about `budget_seconds`, and holds no transaction meanwhile. What is
     proven equal or narrower runs when this returns; everything else waits for a second person, and needs a ticket.
+    The evidence that they see holds a dry run over recorded decisions, and who of `directory` would gain.
     Raises StaleBase where these policies run already or the head moved meanwhile, UnknownVersion before genesis,
     ReviewRequired without a ticket.
     """
     asked = _Asked("change", author, ticket.strip(), note, tenant)
-    return _ask(core, approvals, asked, lambda tx: policies, budget_seconds)
+    return _ask(core, approvals, asked, lambda tx: policies, budget_seconds, directory)
 
 
 def rollback(
@@ -114,10 +117,13 @@ def rollback(
     note: str = "",
     tenant: str = versions.MAIN,
     budget_seconds: float = BUDGET,
+    directory: Directory = role_holders,
 ) -> Proposed:
     """Make the stored `version` the head again, or ask somebody else to: judged and reviewed as `propose` does."""
     asked = _Asked("rollback", author, ticket.strip(), note, tenant)
-    return _ask(core, approvals, asked, lambda tx: versions.load(tx, tenant, version), budget_seconds)
+    return _ask(
+        core, approvals, asked, lambda tx: versions.load(tx, tenant, version), budget_seconds, directory
+    )
 
 
 @frozen
@@ -130,16 +136,21 @@ class _Asked:
 
 
 def _ask(
-    core: Core, approvals: Approvals, asked: _Asked, wanted: Callable[[Tx], PolicySet], seconds: float
+    core: Core,
+    approvals: Approvals,
+    asked: _Asked,
+    wanted: Callable[[Tx], PolicySet],
+    seconds: float,
+    directory: Directory,
 ) -> Proposed:
-    def read(tx: Tx) -> tuple[store.Head, PolicySet, PolicySet]:
+    def read(tx: Tx) -> tuple[store.Head, PolicySet, PolicySet, list[Recorded], list[Entity]]:
         head, base = versions.running(tx, core, asked.tenant)
-        return head, base, wanted(tx)
+        return head, base, wanted(tx), recorded(tx, asked.tenant), with_nobody(directory(tx))
 
-    head, base, policies = core.db.read_sync(read)
+    head, base, policies, decisions, people = core.db.read_sync(read)
     if base.version == policies.version:
         raise StaleBase("these policies run already.", hint="There is nothing to change.")
-    found = examine(base, policies, budget_seconds=seconds)
+    found = examine(base, policies, budget_seconds=seconds, decisions=decisions, people=people)
     verdict = store.Verdict(
         core.ids.uuid7(), asked.tenant, base.version, head.seq, policies.version, asked.kind, asked.author,
         found.verdict, found.passes, found.evidence, core.clock.now(),

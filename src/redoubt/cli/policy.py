@@ -31,7 +31,8 @@ from redoubt.identity.store import user_by_id, user_by_verified_email
 
 from . import policy_files
 from .policy_check import check
-from .policy_proposals import proposal_lines
+from .policy_proposals import directory as everybody
+from .policy_proposals import names_of, proposal_lines
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -232,6 +233,7 @@ def propose(
             note=note,
             tenant=tenant,
             budget_seconds=budget,
+            directory=everybody,
         ),
     )
 
@@ -260,6 +262,7 @@ def rollback(
             note=note,
             tenant=tenant,
             budget_seconds=budget,
+            directory=everybody,
         ),
     )
 
@@ -285,9 +288,10 @@ def _propose(
         kind = changes.policy_change_kind(core, lambda tx, approval, person: False)
         approvals = Approvals(core, Kinds(kind), _NobodyHere())
         proposed = ask(core, approvals, core.db.read_sync(lambda tx: _operator(tx, tenant, by)))
+        names = core.db.read_sync(lambda tx: names_of(tx, proposed))
     finally:
         core.db.close()
-    typer.echo("\n".join(proposal_lines(proposed)))
+    typer.echo("\n".join(proposal_lines(proposed, names)))
     raise typer.Exit(0 if proposed.approval is None else DENIED)
 
 

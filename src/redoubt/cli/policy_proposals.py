@@ -1,21 +1,59 @@
-"""What became of a proposed policy change, as lines of text."""
+"""What became of a proposed policy change, as lines of text: verdict, who gains, the dry run, what happens next."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import sqlalchemy as sa
 
 from redoubt.authz.changes import Proposed
+from redoubt.authz.gate import MAX_PEOPLE
+from redoubt.authz.models import Caller, Entity
+from redoubt.authz.store import role_members
+from redoubt.core.db import Tx
+from redoubt.identity.store import users
+
+_SHOWN = 10
 
 
-def proposal_lines(proposed: Proposed) -> Iterator[str]:
-    """Yield the verdict, what asks for a second person, what changes, and what happens next."""
+def directory(tx: Tx) -> list[Entity]:
+    """Return every account that is not disabled as a principal, in its tenant and roles."""
+    roles: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in tx.execute(sa.select(role_members.c.tenant, role_members.c.user_id, role_members.c.role)):
+        roles[row.tenant, row.user_id].add(row.role)
+    found = tx.execute(
+        sa.select(users.c.id, users.c.tenant)
+        .where(users.c.disabled_at.is_(None))
+        .order_by(users.c.id)
+        .limit(MAX_PEOPLE)
+    )
+    return [
+        Caller(row.id, row.tenant, frozenset(roles.get((row.tenant, row.id), ()))).principal()
+        for row in found
+    ]
+
+
+def names_of(tx: Tx, proposed: Proposed) -> dict[str, str]:
+    """Return the address of everybody whom the proposal's evidence names, by id."""
+    ids = {one for item in proposed.verdict.evidence["gains"] for one in item["ids"][:_SHOWN]}
+    rows = tx.execute(sa.select(users.c.id, users.c.email).where(users.c.id.in_(sorted(ids))))
+    return {row.id: row.email for row in rows}
+
+
+def proposal_lines(proposed: Proposed, names: Mapping[str, str]) -> Iterator[str]:
+    """Yield the verdict, what asks for a second person, who gains, the dry run, what changes, and what happens next."""
     verdict, evidence = proposed.verdict, proposed.verdict.evidence
     counts = ", ".join(f"{count} {name}" for name, count in sorted(evidence["environments"].items()))
     yield f"{verdict.verdict}: {counts or evidence['reason']}"
     for item in evidence["findings"]:
         yield f"  {item['verdict']:<8} {item['where']}: {item['message']}"
+    for item in evidence["gains"]:
+        yield f"  {_gain(item, names)}"
     if evidence["keepers"]:
         yield f"  takes away from {', '.join(evidence['keepers'])}: who decides about changes must not be shut out"
+    yield from _rehearsal(evidence["rehearsal"])
     for what in ("added", "removed", "altered"):
         for identity in proposed.difference[what]:
             yield f"  {what:<8} {identity}"
@@ -28,4 +66,31 @@ def proposal_lines(proposed: Proposed) -> Iterator[str]:
         yield (
             f"It waits for a second person: approve at /console/approvals/{approval.id}"
             f" before {approval.expires_at:%Y-%m-%d %H:%M}Z."
+        )
+
+
+def _gain(item: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    if item["type"] == "Anonymous":
+        who = "everybody who is not logged in" if item["count"] else "nobody"
+    else:
+        shown = [names.get(one, one) for one in item["ids"][:_SHOWN]]
+        more = item["count"] - len(shown)
+        who = ", ".join(shown) + (f" and {more} more" if more else "") or "nobody"
+    unsure = f"; of {item['undecided']} it could not be said in time" if item["undecided"] else ""
+    return f"gain at {item['where']}: {who}{unsure}"
+
+
+def _rehearsal(found: Mapping[str, Any]) -> Iterator[str]:
+    if not found["decisions"]:
+        yield "  dry run: no decisions are recorded yet"
+        return
+    yield (
+        f"  dry run: of {found['decisions']} recorded decisions {found['deny_to_allow']} would turn from deny to allow,"
+        f" {found['allow_to_deny']} from allow to deny; {found['unreadable']} could not be decided again"
+    )
+    for item in found["examples"]:
+        turns = item["turns"].replace("_to_", " → ")
+        yield (
+            f"    {turns}: {item['action']} on {item['resource']['type']} {item['resource']['id']}"
+            f" by {item['principal']['type']} {item['principal']['id']} ({item['times']} times, entry {item['entry']})"
         )

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from redoubt.authz import permit
+from redoubt.authz.versions import KIND as POLICY_CHANGE
 from redoubt.core.errors import RedoubtError
 from redoubt.core.problem import Problem
 from redoubt.guard import ApprovalError
@@ -71,6 +72,13 @@ def shown(approval: Approval, g: GuardedRequest) -> dict[str, Any]:
     }
 
 
+def _named(approval: Approval) -> set[str]:
+    """Return the ids of those whom a policy change's evidence names."""
+    evidence = (approval.dry_run or {}).get("evidence", {}) if approval.kind == POLICY_CHANGE else {}
+    gain = {one for item in evidence.get("gains", ()) for one in item["ids"]}
+    return gain | {item["principal"]["id"] for item in evidence.get("rehearsal", {}).get("examples", ())}
+
+
 def routes(guard: Redoubt) -> list[Route]:
     """Return the approval pages."""
     service = guard.services.approvals
@@ -92,7 +100,7 @@ def routes(guard: Redoubt) -> list[Route]:
     async def detail(request: Request) -> Response:
         g = GuardedRequest.of(request)
         approval = await _one(g, request)
-        people = await _people(g, [approval.requester, approval.decided_by or ""])
+        people = await _people(g, [approval.requester, approval.decided_by or "", *_named(approval)])
         pretty = json.dumps(approval.payload, indent=2, sort_keys=True, ensure_ascii=False)
         item = shown(approval, g)
         if wants_json(g):

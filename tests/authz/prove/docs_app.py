@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
+import cedarpy
+
 from redoubt.authz.models import EntityUid
-from redoubt.authz.policyset import PolicySet, PolicySource, parse
+from redoubt.authz.policyset import PolicySet, PolicySource, parse, unchecked
 from redoubt.authz.prove import Comparison, compare_under
 from redoubt.authz.schema.types import (
     ActionType,
@@ -84,6 +88,12 @@ def policies(*texts: str) -> PolicySet:
     """Return a checked set; each text is a policy without its @id."""
     lines = "\n".join(f'@id("p{number}") {text}' for number, text in enumerate(texts))
     return parse(PolicySource(TEXT, {"p.cedar": lines}))
+
+
+def loose(*texts: str) -> PolicySet:
+    """Return a set as `policies` does, unchecked: with forbids that may err."""
+    parsed = [json.loads(cedarpy.policies_to_json_str(text))["staticPolicies"]["policy0"] for text in texts]
+    return unchecked({f"p{number}": policy for number, policy in enumerate(parsed)}, TEXT)
 
 
 def change(old: list[str], new: list[str], seconds: float = 30) -> Comparison:

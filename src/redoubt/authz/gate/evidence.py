@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -11,9 +12,12 @@ from attrs import frozen
 
 from redoubt import __version__
 
+from ..models import Entity
 from ..policyset import PolicySet
 from ..prove import Comparison
+from .directory import SECONDS, gains
 from .judging import judge
+from .rehearsal import Recorded, rehearse
 from .report import findings
 
 KEEPERS = frozenset({"Approval.decide", "Approval.read", "Console.view"})
@@ -32,13 +36,22 @@ class Examined:
     comparison: Comparison
 
 
-def examine(old: PolicySet, new: PolicySet, *, budget_seconds: float) -> Examined:
+def examine(
+    old: PolicySet,
+    new: PolicySet,
+    *,
+    budget_seconds: float,
+    decisions: Sequence[Recorded] = (),
+    people: Sequence[Entity] = (),
+) -> Examined:
     """Judge `new` against `old`, in about `budget_seconds` of wall time; hold no transaction meanwhile.
 
-    Equal and narrower pass, unless the change takes one of `KEEPERS` from somebody.
+    Equal and narrower pass, unless the change takes one of `KEEPERS` from somebody. The evidence says as well what
+    would turn among recorded `decisions`, and who of `people` would gain; the latter has `directory.SECONDS` more.
     """
     began = time.monotonic()
     found = judge(old, new, budget_seconds=budget_seconds)
+    took = int((time.monotonic() - began) * 1000)
     kept = sorted(
         {
             item.environment.action.id
@@ -64,9 +77,11 @@ def examine(old: PolicySet, new: PolicySet, *, budget_seconds: float) -> Examine
             for item in shown[:_MOST]
         ],
         "more_findings": max(0, len(shown) - _MOST),
+        "rehearsal": rehearse(old, new, decisions),
+        "gains": gains(old, new, found, people, seconds=min(budget_seconds, SECONDS)),
         "solvers": {"redoubt": __version__, **{name: _version(name) for name in _SOLVERS}},
-        "milliseconds": int((time.monotonic() - began) * 1000),
     }
+    evidence["milliseconds"] = took
     return Examined(found.verdict, not found.widens and not kept, evidence, found)
 
 

@@ -123,8 +123,8 @@ class _Query:
     ) -> None:
         self.old, self.new, self.environment, self.deadline = old, new, environment, deadline
         self.world = World(new_schema)
-        self.after = _Cached(self.world, new_schema, environment)
-        self.before = self.after if old_schema == new_schema else _Cached(self.world, old_schema, environment)
+        self.after = Cached(self.world, new_schema, environment)
+        self.before = self.after if old_schema == new_schema else Cached(self.world, old_schema, environment)
 
     def verdict(
         self, ours: list[Bound], theirs: list[Bound], before: list[Bound], known: bool
@@ -172,7 +172,7 @@ class _Query:
         return EnvironmentVerdict(self.environment, "wider", reason, small)
 
 
-class _Cached(Compiler):
+class Cached(Compiler):
     """A compiler that meets each policy once: what both sets have is the same term for both."""
 
     def __init__(self, world: World, schema: Schema, environment: Environment) -> None:
@@ -180,6 +180,7 @@ class _Cached(Compiler):
         self._met: dict[Any, Compiled] = {}
 
     def policy(self, policy: pst.Template, slots: Mapping[str, pst.EntityUid]) -> Compiled:
+        """Return what a policy comes to, as it did the first time; raises Unsupported."""
         key = (policy, tuple(sorted((name, str(uid)) for name, uid in slots.items())))
         if key not in self._met:
             self._met[key] = super().policy(policy, slots)

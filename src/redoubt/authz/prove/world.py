@@ -51,6 +51,10 @@ class World:
         """Return the entity with this uid."""
         return Atom(EntityRef(uid.type), (z3.IntVal(self._ids.setdefault(uid, len(self._ids))),))
 
+    def named(self) -> frozenset[EntityUid]:
+        """Return the entities that were named so far."""
+        return frozenset(self._ids)
+
     def uid(self, kind: str, value: int) -> EntityUid:
         """Return the uid of the entity that is `value` in a model."""
         for uid, known in self._ids.items():

@@ -1,0 +1,76 @@
+"""Who gains by a change, among the people there are."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from redoubt.core.db import Tx
+
+from .. import store
+from ..models import Caller, Entity
+from ..policyset import PolicySet
+from ..prove import Comparison
+from ..schema import SchemaError, read_schema
+
+Directory = Callable[[Tx], Iterable[Entity]]
+"""Returns everybody as principals, with all that policies may read of them."""
+MAX_PEOPLE = 50_000
+SECONDS = 20.0
+"""Wall time that the search for who gains may take, after the verdict."""
+_NAMED = 100
+
+
+def role_holders(tx: Tx) -> list[Entity]:
+    """Return everybody who has a role: the directory of who knows no other."""
+    table = store.role_members
+    roles: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in tx.execute(sa.select(table.c.tenant, table.c.user_id, table.c.role).limit(MAX_PEOPLE)):
+        roles[row.tenant, row.user_id].add(row.role)
+    return [Caller(user, tenant, held).principal() for (tenant, user), held in sorted(roles.items())]
+
+
+def with_nobody(people: Iterable[Entity]) -> list[Entity]:
+    """Return `people`, and who is not logged in at each of their tenants."""
+    known = list(people)
+    tenants = sorted({str(one.attrs.get("tenant", "main")) for one in known} | {"main"})
+    return [*known, *(Caller(tenant=tenant).principal() for tenant in tenants)]
+
+
+def gains(
+    old: PolicySet, new: PolicySet, comparison: Comparison, people: Sequence[Entity], *, seconds: float
+) -> list[dict[str, Any]]:
+    """Return for each wider and each new environment who of `people` gains; for a new one, who may do it at all.
+
+    Names are ids, at most a hundred an environment with the count of all; `undecided` counts those about whom nothing
+    could be said in time.
+    """
+    places = [item for item in comparison.environments if item.verdict in ("wider", "new")]
+    if not places or not people:
+        return []
+    try:
+        from ..prove.gains import gaining
+
+        schemas = read_schema(old.schema_text), read_schema(new.schema_text)
+    except (ImportError, SchemaError):
+        return []
+    deadline = time.monotonic() + seconds
+    found = []
+    for item in places:
+        before = old if item.environment in set(schemas[0].environments()) else None
+        gain = gaining(before, schemas[0], new, schemas[1], item.environment, people, deadline)
+        place = item.environment
+        found.append(
+            {
+                "where": f"{place.principal} · {place.action.id} · {place.resource}",
+                "type": place.principal,
+                "ids": [uid.id for uid in gain.people[:_NAMED]],
+                "count": len(gain.people),
+                "undecided": len(gain.undecided),
+            }
+        )
+    return found
