@@ -130,3 +130,21 @@ async def test_an_approver_sees_the_verdict_its_witness_who_gains_and_the_dry_ru
     assert (await approver.approve(proposed.approval.id)).status_code == 200
     await world.guard.services.head.refresh()
     assert (await support.get("/console/policies")).status_code == 200
+
+
+async def test_where_the_schema_grants_roles_to_no_page_none_are_given(world: World) -> None:
+    operator, other = await world.person("operator"), await world.person("operator")
+    await operator.step_up()
+    assert (await operator.post("/console/enrolments", {"role": "support"})).status_code == 201
+    running = world.guard.services.head.policies()
+    assert running is not None
+    schema = running.schema_text.replace("Enrolment.create, sign-up", "sign-up")
+    proposed = await asyncio.to_thread(
+        propose, world.core, world.guard.services.approvals, parse(PolicySource(schema, dict(running.texts))),
+        author=operator.id, ticket="T-1",
+    )  # fmt: skip
+    assert proposed.approval is not None  # who may write what policies read is changed by two
+    assert (await other.approve(proposed.approval.id)).status_code == 200
+    await world.guard.services.head.refresh()
+    refused = await operator.post("/console/enrolments", {"role": "support"})
+    assert (refused.status_code, refused.json()["type"].rpartition(":")[2]) == (409, "grant-gated")

@@ -1,4 +1,7 @@
-"""Who has which role, per tenant; every change is audited with who decided it."""
+"""Who has which role, per tenant; every change is audited with who decided it.
+
+Roles are what policies read most of people. A row that was written past the app has no seal, and gives nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from redoubt.core.db import Tx
 
 from . import store
 from .errors import UnknownRole
+from .seal import holds, sealed_member
 
 
 class Roles:
@@ -29,8 +33,12 @@ class Roles:
             raise UnknownRole(
                 f"no role {role!r} is declared.", hint="Declare it in the spec and in the policies."
             )
-        if store.add_member(tx, tenant, user_id, role, by, self._core.clock.now()):
-            self._record(tx, "authz.grant", tenant, user_id, role, by)
+        if role in self.roles(tx, tenant, user_id):
+            return
+        store.remove_member(tx, tenant, user_id, role)  # a row that somebody wrote past the app
+        given = store.Member(tenant, user_id, role, by, self._core.clock.now())
+        store.add_member(tx, sealed_member(given, self._core.keys))
+        self._record(tx, "authz.grant", tenant, user_id, role, by)
 
     def revoke(self, tx: Tx, tenant: str, user_id: str, role: str, by: str) -> bool:
         """Take `role` from a user; False when the user did not have it."""
@@ -40,8 +48,10 @@ class Roles:
         return True
 
     def roles(self, tx: Tx, tenant: str, user_id: str) -> frozenset[str]:
-        """Return the roles of `user_id` as they stand in this transaction."""
-        return store.members(tx, tenant, user_id)
+        """Return the roles of `user_id` as they stand in this transaction: those that this app gave."""
+        return frozenset(
+            row.role for row in store.members(tx, tenant, user_id) if holds(row, self._core.keys)
+        )
 
     def _record(self, tx: Tx, action: str, tenant: str, user_id: str, role: str, by: str) -> None:
         record(

@@ -36,7 +36,9 @@ __all__ = [
 _CONTEXT = "{ risk: Long, step_up: Bool, amount?: Long }"
 _BUILT_IN = f"""\
 entity {ROLE_TYPE};
+@grant("by Enrolment.create, sign-up")
 entity {USER_TYPE} in [{ROLE_TYPE}] {{ tenant: String }};
+@grant("by request")
 entity {ANONYMOUS_TYPE} {{ tenant: String }};
 entity {APP_TYPE} {{ tenant: String }};
 entity {COLLECTION_TYPE} {{ tenant: String, owner?: {USER_TYPE} }};

@@ -1,7 +1,7 @@
-"""The seal on a step of the head: what was written past the code that checks passkeys and proofs is not decided by.
+"""Seals on steps of the head and on roles: what was written past the code that checks passkeys and proofs is not decided by.
 
 The database refuses a step without a verdict or an approval, but it cannot check a proof or a passkey: whoever may
-write its tables could invent both. They have no key, so their step has no seal.
+write its tables could invent both, and give themselves a role. They have no key, so what they write has no seal.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from redoubt.core.canonical import canonical_json
 from redoubt.core.keys import Keyring
 
 from .errors import CorruptPolicies
-from .store import Head
+from .store import Head, Member
 
 _PURPOSE = "authz-head"
+_ROLES = "authz-role"
 
 
 def sealed(head: Head, keys: Keyring) -> Head:
@@ -41,6 +42,29 @@ def demand_seal(head: Head, keys: Keyring) -> None:
             "the policy head was written by somebody else than this app.",
             hint="Restore the table policy_head from a backup, and find out who wrote to it.",
         )
+
+
+def sealed_member(member: Member, keys: Keyring) -> Member:
+    """Return the role row with its seal."""
+    return evolve(member, seal=keys.mac(_ROLES).hexdigest(_member_bytes(member)))
+
+
+def holds(member: Member, keys: Keyring) -> bool:
+    """Say whether the app gave this role; a row from before there were seals has none, and no new one such comes."""
+    if member.seal is None:
+        return True
+    try:
+        tag = bytes.fromhex(member.seal)
+    except ValueError:
+        return False
+    data = _member_bytes(member)
+    return keys.mac(_ROLES).verify(data, tag) or (keys.refresh() and keys.mac(_ROLES).verify(data, tag))
+
+
+def _member_bytes(member: Member) -> bytes:
+    return canonical_json(
+        [member.tenant, member.user_id, member.role, member.granted_by, member.at.isoformat()]
+    )
 
 
 def _bytes(head: Head) -> bytes:

@@ -22,6 +22,8 @@ TRIGGERS = frozenset(
         "policy_head_proven",
         "policy_verdicts_no_update",
         "policy_verdicts_no_delete",
+        "role_members_no_update",
+        "role_members_sealed",
     }
 )
 
@@ -82,6 +84,7 @@ role_members = sa.Table(
     sa.Column("role", sa.Text, nullable=False),
     sa.Column("granted_by", sa.Text, nullable=False),
     sa.Column("at", Timestamp, nullable=False),
+    sa.Column("seal", sa.Text),
     sa.PrimaryKeyConstraint("tenant", "user_id", "role"),
 )
 
@@ -230,12 +233,21 @@ def heads(tx: Tx) -> dict[str, tuple[int, str]]:
     return {row.tenant: (row.seq, row.version) for row in rows}
 
 
-def add_member(tx: Tx, tenant: str, user_id: str, role: str, by: str, at: datetime) -> bool:
-    """Give a role; False when the user had it."""
-    if role in members(tx, tenant, user_id):
-        return False
-    tx.execute(role_members.insert().values(tenant=tenant, user_id=user_id, role=role, granted_by=by, at=at))
-    return True
+@frozen
+class Member:
+    """One role of one user: who gave it and when, under the app's seal."""
+
+    tenant: str
+    user_id: str
+    role: str
+    granted_by: str
+    at: datetime
+    seal: str | None = None
+
+
+def add_member(tx: Tx, member: Member) -> None:
+    """Give a role; the database refuses one without a seal, and one that is there."""
+    tx.execute(role_members.insert(), asdict(member, recurse=False))
 
 
 def remove_member(tx: Tx, tenant: str, user_id: str, role: str) -> bool:
@@ -248,11 +260,12 @@ def remove_member(tx: Tx, tenant: str, user_id: str, role: str) -> bool:
     return bool(result.rowcount)
 
 
-_ROLES_OF = sa.select(role_members.c.role).where(
+_MEMBERS_OF = sa.select(role_members).where(
     role_members.c.tenant == sa.bindparam("tenant"), role_members.c.user_id == sa.bindparam("user_id")
 )
 
 
-def members(tx: Tx, tenant: str, user_id: str) -> frozenset[str]:
-    """Return the roles of a user."""
-    return frozenset(tx.execute(_ROLES_OF, {"tenant": tenant, "user_id": user_id}).scalars())
+def members(tx: Tx, tenant: str, user_id: str) -> list[Member]:
+    """Return the role rows of a user as they are stored: which of them count, their seals say."""
+    rows = tx.execute(_MEMBERS_OF, {"tenant": tenant, "user_id": user_id})
+    return [Member(**row._asdict()) for row in rows]

@@ -29,7 +29,7 @@ from redoubt.guard.kinds import Kinds
 from redoubt.guard.models import VerifiedAssertion
 from redoubt.identity.store import user_by_id, user_by_verified_email
 
-from . import policy_files
+from . import policy_files, policy_inputs
 from .policy_check import check
 from .policy_proposals import directory as everybody
 from .policy_proposals import names_of, proposal_lines
@@ -267,6 +267,26 @@ def rollback(
     )
 
 
+@app.command()
+def inputs(
+    directory: Directory,
+    tenant: Tenant = "main",
+    version: VersionId = None,
+    policies: Folder = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what policies read of people and their groups, which way it counts, and who may write it.
+
+    Exit codes: 0 when the schema says by @grant who writes each; 3 when something is gated; 1 for a wrong @grant.
+    """
+    if policies is not None:
+        found = parse_folder(policies)
+    else:
+        with _database(directory) as db:
+            found = db.read_sync(lambda tx: _stored(tx, tenant, version))
+    raise typer.Exit(policy_inputs.say(found, as_json=as_json))
+
+
 app.command(name="test")(policy_files.run_tests)
 app.command(name="fmt")(policy_files.format_files)
 
@@ -331,7 +351,7 @@ def _question(
     def ask(tx: Tx | None, tenant: str) -> AuthzRequest:
         given = frozenset(roles or ())
         if user is not None and roles is None and tx is not None:
-            given = store.members(tx, tenant, user)
+            given = frozenset(row.role for row in store.members(tx, tenant, user))
         caller = Caller(user_id=user, tenant=tenant, roles=given, risk=risk, step_up=step_up)
         about = _resource(resource, resource_tenant or tenant, owner, state, attributes or [])
         return AuthzRequest.of(caller.principal(), action, about, context)

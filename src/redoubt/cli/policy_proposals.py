@@ -53,6 +53,8 @@ def proposal_lines(proposed: Proposed, names: Mapping[str, str]) -> Iterator[str
         yield f"  {_gain(item, names)}"
     if evidence["keepers"]:
         yield f"  takes away from {', '.join(evidence['keepers'])}: who decides about changes must not be shut out"
+    if evidence["regranted"]:
+        yield f"  alters @grant on {', '.join(evidence['regranted'])}: who may write what policies read is reviewed"
     yield from _rehearsal(evidence["rehearsal"])
     for what in ("added", "removed", "altered"):
         for identity in proposed.difference[what]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from redoubt.audit import record
 from redoubt.authz import permit
+from redoubt.authz.access import ROLE_TYPE, USER_TYPE
+from redoubt.authz.gate import GatedWrite, demand_grant
 from redoubt.core.db import Tx
 from redoubt.core.problem import Problem
 from redoubt.identity.encoding import parse_email
@@ -41,6 +45,15 @@ def routes(guard: Redoubt) -> list[Route]:
             raise Problem(422, error.code, error.message, detail=error.hint) from error
         if role not in guard.plan.roles:
             raise Problem(422, "invalid", "There is no such role.")
+        running = guard.services.head.policies(g.tenant)
+        if running is None:
+            raise Problem(503, "policies-unknown", "The running policies are not known.")
+        try:
+            await asyncio.to_thread(demand_grant, running, "edge", USER_TYPE, ROLE_TYPE, "Enrolment.create")
+        except GatedWrite as error:
+            raise Problem(
+                409, error.code, "The policies grant role changes to no such page.", detail=error.hint
+            ) from error
         enrolments = guard.services.identity.enrolments
 
         def mint(tx: Tx) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .directory import MAX_PEOPLE, Directory, role_holders, with_nobody
 from .evidence import KEEPERS, Examined, examine
+from .grants import GatedWrite, declared_grants, demand_grant, problems, regranted
 from .judging import judge
 from .rehearsal import Recorded, recorded, rehearse
 from .report import Finding, as_json, as_sarif, as_text, findings
@@ -14,14 +15,19 @@ __all__ = [
     "Directory",
     "Examined",
     "Finding",
+    "GatedWrite",
     "Recorded",
     "as_json",
     "as_sarif",
     "as_text",
+    "declared_grants",
+    "demand_grant",
     "examine",
     "findings",
     "judge",
+    "problems",
     "recorded",
+    "regranted",
     "rehearse",
     "role_holders",
     "with_nobody",

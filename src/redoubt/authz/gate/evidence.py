@@ -16,6 +16,7 @@ from ..models import Entity
 from ..policyset import PolicySet
 from ..prove import Comparison
 from .directory import SECONDS, gains
+from .grants import regranted
 from .judging import judge
 from .rehearsal import Recorded, rehearse
 from .report import findings
@@ -46,7 +47,8 @@ def examine(
 ) -> Examined:
     """Judge `new` against `old`, in about `budget_seconds` of wall time; hold no transaction meanwhile.
 
-    Equal and narrower pass, unless the change takes one of `KEEPERS` from somebody. The evidence says as well what
+    Equal and narrower pass, unless the change takes one of `KEEPERS` from somebody, or says otherwise who may write
+    grant inputs. The evidence says as well what
     would turn among recorded `decisions`, and who of `people` would gain; the latter has `directory.SECONDS` more.
     """
     began = time.monotonic()
@@ -59,6 +61,7 @@ def examine(
             if item.environment.action.id in KEEPERS and item.verdict != "equal"
         }
     )
+    granted = regranted(old, new)
     shown = findings(found)
     evidence = {
         "base": old.version,
@@ -67,6 +70,7 @@ def examine(
         "reason": found.reason,
         "environments": dict(Counter(item.verdict for item in found.environments)),
         "keepers": kept,
+        "regranted": granted,
         "findings": [
             {
                 "verdict": item.verdict,
@@ -82,7 +86,7 @@ def examine(
         "solvers": {"redoubt": __version__, **{name: _version(name) for name in _SOLVERS}},
     }
     evidence["milliseconds"] = took
-    return Examined(found.verdict, not found.widens and not kept, evidence, found)
+    return Examined(found.verdict, not (found.widens or kept or granted), evidence, found)
 
 
 def _version(name: str) -> str:

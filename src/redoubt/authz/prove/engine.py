@@ -10,13 +10,13 @@ import z3
 from attrs import frozen
 from cedarpy import pst
 
-from ..models import EntityUid
 from ..policyset import PolicySet
 from ..schema.types import Environment, Schema
 from .compiler import Compiled, Compiler
 from .errors import Unsupported
 from .logic import both, either, is_false, negated
 from .replay import minimised, widens
+from .scopes import action_in, type_in
 from .solve import Answer, solve
 from .verdicts import Comparison, EnvironmentVerdict
 from .witness import Reader
@@ -40,9 +40,9 @@ class Bound:
     def applies(self, schema: Schema, environment: Environment) -> bool:
         """Say whether types and action alone leave the policy in play."""
         return (
-            _action_in(self.policy.action, schema, environment)
-            and _type_in(self.policy.principal, environment.principal)
-            and _type_in(self.policy.resource, environment.resource)
+            action_in(self.policy.action, schema, environment)
+            and type_in(self.policy.principal, environment.principal)
+            and type_in(self.policy.resource, environment.resource)
         )
 
 
@@ -195,23 +195,3 @@ def _plain(policy: pst.Template) -> pst.Template:
     return pst.Template(
         "", policy.effect, policy.principal, policy.action, policy.resource, policy.clauses, pst.FrozenMap()
     )
-
-
-def _type_in(scope: pst.PrincipalOrResourceConstraint, kind: str) -> bool:
-    match scope:
-        case pst.ScopeEq(entity=pst.EntityUid(type=named)):
-            return str(named) == kind
-        case pst.ScopeIs(entity_type=named) | pst.ScopeIsIn(entity_type=named):
-            return str(named) == kind
-    return True
-
-
-def _action_in(scope: pst.ActionConstraint, schema: Schema, environment: Environment) -> bool:
-    here = environment.action
-    match scope:
-        case pst.ActionEq(entity=uid):
-            return EntityUid(str(uid.type), uid.id) == here
-        case pst.ActionIn(entities=uids):
-            groups = {here, *schema.action_ancestors(here)}
-            return any(EntityUid(str(uid.type), uid.id) in groups for uid in uids)
-    return True

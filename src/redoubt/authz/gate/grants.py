@@ -1,0 +1,104 @@
+"""Declared grants: which grant inputs the reviewed schema lets whom write, by `@grant("by ACTION, …")`.
+
+An annotation on an entity type covers its edges, attributes and tags; one on an attribute covers that attribute. What is
+declared nowhere is gated: no action of the app may write it. The review of the action's policy is then the review of the
+write. Two sources are no actions: `sign-up`, the role that whoever registers gets, and `request`, what is computed for each
+request and stored nowhere.
+"""
+
+from __future__ import annotations
+
+import re
+
+from attrs import frozen
+
+from ..errors import AuthzError
+from ..policyset import PolicySet
+from ..schema import Schema, SchemaError, read_schema
+from .inputs import Input, grant_inputs
+
+ANNOTATION = "grant"
+SOURCES = frozenset({"sign-up", "request"})
+_FORM = re.compile(r"by ([^,]+(?:, ?[^,]+)*)")
+
+
+class GatedWrite(AuthzError):
+    """A write to a grant input that the reviewed schema grants to no such action."""
+
+    code = "grant-gated"
+
+
+@frozen
+class Declared:
+    """A grant input with the actions or sources that may write it; with none it is gated."""
+
+    input: Input
+    by: tuple[str, ...]
+
+
+def declared_grants(policies: PolicySet) -> list[Declared]:
+    """Return every grant input of a checked set with who may write it; raises SchemaError."""
+    schema = read_schema(policies.schema_text)
+    return [Declared(item, _by(schema, item)) for item in grant_inputs(policies)]
+
+
+def problems(policies: PolicySet) -> list[str]:
+    """Return what is wrong with the schema's @grant annotations: another form, or an action that is not there."""
+    schema = read_schema(policies.schema_text)
+    actions = {uid.id for uid in schema.actions} | SOURCES
+    found = []
+    for where, text in sorted(grants_of(schema).items()):
+        names = _names(text)
+        if not names:
+            found.append(f'{where}: @grant("{text}") is not of the form "by ACTION, ACTION"')
+        found += [
+            f"{where}: @grant names {name!r}, which is no action" for name in names if name not in actions
+        ]
+    return found
+
+
+def grants_of(schema: Schema) -> dict[str, str]:
+    """Return every @grant of a schema by the type or attribute that it stands on."""
+    found: dict[str, str] = {}
+    for name, entity in schema.entities.items():
+        if ANNOTATION in entity.annotations:
+            found[name] = entity.annotations[ANNOTATION]
+        for attr, item in entity.shape.attributes.items():
+            if ANNOTATION in item.annotations:
+                found[f"{name}.{attr}"] = item.annotations[ANNOTATION]
+    return found
+
+
+def regranted(old: PolicySet, new: PolicySet) -> list[str]:
+    """Return where a change of schema alters who may write grant inputs: no proof about policies covers that."""
+    try:
+        before, after = (grants_of(read_schema(item.schema_text)) for item in (old, new))
+    except SchemaError as error:
+        return [str(error)]
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def demand_grant(policies: PolicySet, kind: str, of: str, name: str, by: str) -> None:
+    """Raise GatedWrite unless the schema grants writes of this input to the action or source `by`.
+
+    What no policy reads is no grant input, and any write of it passes.
+    """
+    for item in declared_grants(policies):
+        if (item.input.kind, item.input.of, item.input.name) == (kind, of, name) and by not in item.by:
+            raise GatedWrite(
+                f"{kind} {of} → {name} is read by policies, and the schema grants its change to no {by!r}.",
+                hint=f'Propose a schema with @grant("by {by}") on {of}: a second person reviews it.',
+            )
+
+
+def _by(schema: Schema, item: Input) -> tuple[str, ...]:
+    notes = grants_of(schema)
+    on_type = _names(notes.get(item.of, ""))
+    if item.kind != "attribute":
+        return on_type
+    return tuple(dict.fromkeys((*_names(notes.get(f"{item.of}.{item.name.split('.')[0]}", "")), *on_type)))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    match = _FORM.fullmatch(text)
+    return () if match is None else tuple(name.strip() for name in match[1].split(","))
