@@ -25,6 +25,7 @@ from .target import target_file
 from .view import (
     custom_functions,
     entity_view,
+    magic_links,
     migration_view,
     ordered,
     payment_webhook,
@@ -188,7 +189,7 @@ def _main(spec: Spec, views: list[dict[str, Any]]) -> Mapping[str, Any]:
         "routers": routers,
         "nav": nav,
         "sign_up": next((name for name, role in spec.roles.items() if role.sign_up), None),
-        "magic_links": "magic_link" in spec.login.methods,
+        "magic_links": magic_links(spec),
         "roles": list(spec.roles),
         "passkey_roles": staff_roles(spec),
         "pay_module": paid,

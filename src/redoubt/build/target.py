@@ -9,7 +9,7 @@ import yaml
 from .spec.model import Spec
 from .spec.names import plural
 from .spec.parts import Record
-from .view import roles_with
+from .view import magic_links, roles_with
 
 _HEAD = (
     "# What `redoubt verify` needs to know of this app; any app, whoever wrote it, can have such a file.\n"
@@ -41,6 +41,8 @@ def target_file(spec: Spec) -> str:
         "access": [_access(rule) for rule in spec.permissions],
         "webhooks": [_webhook(spec, name) for name in spec.webhooks.incoming],
     }
+    if not magic_links(spec):
+        document["magic"] = "none"
     if spec.payments is not None:
         document |= _money(spec)
     return _HEAD + yaml.safe_dump(document, sort_keys=False, width=118, default_flow_style=None)

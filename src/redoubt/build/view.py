@@ -251,6 +251,11 @@ def staff_roles(spec: Spec) -> list[str]:
     return sorted({OPERATOR} | {name for name, role in spec.roles.items() if not role.sign_up})
 
 
+def magic_links(spec: Spec) -> bool:
+    """Say whether anybody may sign in by a mailed link: the spec offers it, and somebody is no staff."""
+    return "magic_link" in spec.login.methods and any(role.sign_up for role in spec.roles.values())
+
+
 def roles_with(spec: Spec, action: str) -> list[str]:
     """Return the roles that the spec gives `action`, in order."""
     return sorted({role for rule in spec.permissions if action in rule.actions for role in rule.roles})

@@ -239,7 +239,7 @@ class Target(_Part):
     logout: str | None = None
     auth: list[AuthEntry] = []
     passkeys: Passkeys | None = None
-    magic: Magic | None = None
+    magic: Magic | Literal["none"] | None = None
     csrf: Csrf | None = None
     whoami: WhoAmI | None = None
     mailbox: str | None = None
@@ -258,6 +258,11 @@ class Target(_Part):
     secrets: str | None = None
     processes: str | None = None
     reset: list[str] = []
+
+    @property
+    def links(self) -> Magic | None:
+        """Magic links, where the app has them and the file says how; `magic: none` says that it has none."""
+        return None if self.magic == "none" else self.magic
 
     @field_validator("logout")
     @classmethod

@@ -38,6 +38,18 @@ _COMMON_LOGINS = (
     "/session",
 )
 
+_COMMON_LINKS = (
+    "/auth/magic",
+    "/auth/magic-link",
+    "/auth/link",
+    "/api/auth/magic-link",
+    "/login/link",
+    "/login/magic",
+    "/magic",
+    "/magic-link",
+    "/passwordless",
+)
+
 
 class _Forms(HTMLParser):
     """Collects the password inputs of a page, and whether it has forms at all."""
@@ -151,7 +163,10 @@ def _without_session(lab: Lab, browser: Browser, answer: Answer) -> Browser:
 @probe("IDN-1")
 def magic_links_are_single_use_and_bound(lab: Lab) -> None:
     """Ask for a link; reuse it, forward it, change it."""
-    magic = lab.target.magic
+    if lab.target.magic == "none":
+        _no_links(lab)
+        return
+    magic = lab.target.links
     if magic is None:
         raise Unshown(
             "the target names no magic links",
@@ -195,6 +210,17 @@ def magic_links_are_single_use_and_bound(lab: Lab) -> None:
         changed = changed[:-2] + ("AA" if changed[-2:] != "AA" else "BB")
         answer = third.post(magic.confirm, json={"token": changed})
         attack.check(not (answer.ok and lab.alive(third)), "a changed link logged in", answer)
+
+
+def _no_links(lab: Lab) -> None:
+    """Hold an app to its word that nobody logs in by a link: no usual address takes the request for one."""
+    person = lab.person(lab.a_role(), "mag")
+    with lab.attack("ask for a magic link where there are none", "the request is taken") as attack:
+        attack.positive("the person's session lives", lab.alive(person.browser))
+        asking = lab.anonymous()
+        for path in _COMMON_LINKS:
+            answer = asking.post(path, json={"email": person.email}, allow_429=True)
+            attack.check(not answer.ok, f"POST {path} takes the request for a link", answer)
 
 
 @probe("IDN-2")
@@ -352,7 +378,7 @@ def _burst(lab: Lab, path: str, bodies: list[dict[str, object]], attack: Attack)
 @probe("IDN-11", phase=2)
 def bursts_meet_a_limit(lab: Lab) -> None:
     """Burst at every login endpoint; then let the real user in."""
-    keys, magic, how = lab.target.passkeys, lab.target.magic, lab.target.login
+    keys, magic, how = lab.target.passkeys, lab.target.links, lab.target.login
     if keys is None and how is None and magic is None:
         raise Unshown("the target names no login endpoint", add="login: {endpoint: /login}")
     person = lab.person(lab.a_role(), "reg")

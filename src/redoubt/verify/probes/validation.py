@@ -110,7 +110,7 @@ def _oracles(lab: Lab, attack: Attack) -> None:
         attack.check(
             same, f"{resource.item} tells others' ({theirs.status}) from missing ({nothing.status})", theirs
         )
-    if magic := lab.target.magic:
+    if magic := lab.target.links:
         known, unknown = lab.anonymous(), lab.anonymous()
         first = known.post(magic.ask, json={"email": alice.email})
         second = unknown.post(magic.ask, json={"email": f"{lab.canary()}@people.example"})
