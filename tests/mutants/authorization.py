@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .model import Mutant, app, library
+from .model import Edit, Mutant, app, library
 
 _OWN_ORDER = """@id("Order.read:customer+own")
 permit (
@@ -24,20 +24,40 @@ when {{
 """
     + _RISK
 )
+_OWNED = "  resource has owner &&\n  resource.owner == principal &&\n"
+
+
+def unowned(action: str) -> Edit:
+    """Return the change that lets every customer do to anybody's order what was for its owner."""
+    whole = _BOUNDED.format(action)
+    return app("policies/order.cedar", whole, whole.replace(_OWNED, ""))
+
+
+READ_BY_ALL = app(
+    "policies/order.cedar",
+    f"{_OWN_ORDER} &&\n  resource has owner &&\n  resource.owner == principal\n}};",
+    f"{_OWN_ORDER}\n}};",
+)
+"""Every customer reads every order."""
+
 _ENFORCE = "authz/enforce.py"
+_DENIES, _DECISIONS = "tests/test_denies.py", "tests/test_decisions.py"
+_DECIDED = 'assert decided == (APP / "tests" / "decisions.json").read_text(), "a decision changed: review it, then build again"'
+SUITE = [
+    app(_DENIES, "    assert not leaks\n", "    assert isinstance(leaks, list)\n"),
+    app(_DENIES, "    assert not [row for row in TABLE if", "    assert TABLE or [row for row in TABLE if"),
+    app(_DENIES, "    assert sum(not row.allowed for row in TABLE) > sum(", "    assert len(TABLE) >= sum("),
+    app(_DECISIONS, f"    {_DECIDED}\n", "    assert decided\n"),
+]
+"""The app's own suite runs on and asserts nothing that matters."""
+
 _SIGN_IN = "identity/flows/signin.py"
 
 MUTANTS = (
     Mutant(
         "AUZ-1",
         "customers-read-all-orders",
-        [
-            app(
-                "policies/order.cedar",
-                f"{_OWN_ORDER} &&\n  resource has owner &&\n  resource.owner == principal\n}};",
-                f"{_OWN_ORDER}\n}};",
-            )
-        ],
+        [READ_BY_ALL],
         quick=True,
     ),
     Mutant(
@@ -116,4 +136,5 @@ MUTANTS = (
         "nobody-is-let-through",
         [library(_ENFORCE, "        if decision.allowed:\n", "        if decision.allowed or caller.anonymous:\n")],
     ),
+    Mutant("AUZ-8", "the-suite-asserts-nothing", SUITE),
 )  # fmt: skip

@@ -28,6 +28,22 @@ MUTANTS = (
         [library("audit/verify.py", "        if len(self.findings) < MAX_FINDINGS:\n", "        if False:\n")],
     ),
     Mutant(
+        "OPS-2",
+        "a-hundred-days-are-enough",
+        [library("core/settings.py", "retention_days: Annotated[int, Field(ge=365,", "retention_days: Annotated[int, Field(ge=1,")],
+    ),
+    Mutant(
+        "OPS-2",
+        "entries-can-be-deleted",  # the trigger stands, and never says no
+        [
+            library(
+                "audit/migrations/0001_audit.py",
+                '("audit_entries", "DELETE", None, "an audit entry cannot be deleted"),',
+                '("audit_entries", "DELETE", "1 = 0", "an audit entry cannot be deleted"),',
+            )
+        ],
+    ),
+    Mutant(
         "OPS-7",
         "killed-capabilities-live-on",
         [library("guard/board.py", "                raise Killed(capability, tenant)\n", "                return\n")],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .model import Mutant, app, library
+from .webhooks import LOGGED
 
 _CHARGE = "payments/charge/migrations/0001_charge.py"
 _OPERATIONS = "payments/charge/operations.py"
@@ -23,6 +24,19 @@ MUTANTS = (
                 "{% block content %}",
                 '{% block content %}<input name="card_number" autocomplete="cc-number">',
             )
+        ],
+    ),
+    Mutant(
+        "PAY-2",
+        "logs-do-not-know-cards",
+        [LOGGED, library("core/redact.py", "        for span in reversed(find_pans(text)):\n", "        for span in reversed(find_pans(text)[:0]):\n")],
+    ),
+    Mutant(
+        "PAY-2",
+        "only-plainly-written-cards-are-known",
+        [
+            LOGGED,
+            library("core/pan.py", '_SEPARATORS = " \\t-+"\n', '_SEPARATORS = "\\t"\n'),
         ],
     ),
     Mutant(

@@ -2,14 +2,62 @@
 
 from __future__ import annotations
 
-from .model import Mutant, library
+from .authorization import READ_BY_ALL, unowned
+from .model import Mutant, app, library
 from .webhooks import FORGETFUL
+
+_KEYSTORE = "webhooks/keystore.py"
+_REFUNDS = "payments/refunds.py"
 
 MUTANTS = (
     Mutant(
         "VAL-3",
         "the-session-travels-in-the-clear",
         [library("identity/cookies.py", "secure=True, httponly=True", "httponly=True")],
+    ),
+    Mutant(
+        "VAL-4",
+        "the-suite-is-never-run",
+        [
+            app("tests/test_denies.py", "import yaml\n", "import yaml\n\npytestmark = pytest.mark.skip\n"),
+            app("tests/test_decisions.py", "def test_the_policies_decide_as", "def check_the_policies_decide_as"),
+        ],
+    ),
+    Mutant("VAL-5", "customers-read-all-orders", [READ_BY_ALL]),
+    Mutant("VAL-5", "customers-cancel-each-others-orders", [unowned("cancel")]),
+    Mutant(
+        "VAL-6",
+        "a-page-that-is-open-counts-as-paid",
+        [
+            library(
+                "payments/charge/provider/stripe.py",
+                '"succeeded" if status == "complete" and paid else "pending"',
+                '"succeeded" if status == "open" or paid else "pending"',
+            )
+        ],
+    ),
+    Mutant(
+        "VAL-6",
+        "an-outage-ends-the-payment",
+        [
+            library(
+                "payments/charge/resolver.py",
+                "        elif isinstance(came, Refused):\n",
+                "        elif isinstance(came, NotSent):\n"
+                "            settle(tx, self._core, intent.id, Observed(\"answer\", \"refused\", failure=came.code))\n"
+                "        elif isinstance(came, Refused):\n",
+            )
+        ],
+    ),
+    Mutant("VAL-7", "anybody-pays-for-anybody", [unowned("pay")]),
+    Mutant(
+        "VAL-7",
+        "refunds-of-any-amount-are-asked-for",  # the service and its table
+        [
+            library(_REFUNDS, "        money.check(amount, currency)\n", ""),
+            library("payments/migrations/0001_payments.py",
+                    '        sa.CheckConstraint("amount > 0", name="payment_refunds_amount"),\n', ""),
+        ],
     ),
     Mutant("VAL-8", "every-delivery-is-new", [FORGETFUL]),
     Mutant(
@@ -29,6 +77,16 @@ MUTANTS = (
                 "        return tuple(dict.fromkeys(names))\n",
             ),
         ],
+    ),
+    Mutant(
+        "VAL-9",
+        "the-old-secret-ends-at-once",
+        [library(_KEYSTORE, "    until = now + overlap\n", "    until = now\n")],
+    ),
+    Mutant(
+        "VAL-9",
+        "the-old-secret-lives-on",
+        [library(_KEYSTORE, "for key in self._keys.get(owner, ()) if key.live(now)]", "for key in self._keys.get(owner, ())]")],
     ),
     Mutant(
         "VAL-10",

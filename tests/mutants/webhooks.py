@@ -15,7 +15,7 @@ FORGETFUL = library(
 )
 """Every delivery is new: what is remembered is our id of it, not the sender's."""
 
-_LOGGED = library(
+LOGGED = library(
     "runtime/middleware.py",
     "        guard = self._guard\n        self._check_shape(scope, headers)\n",
     "        guard = self._guard\n        self._check_shape(scope, headers)\n"
@@ -120,7 +120,7 @@ MUTANTS = (
         "WHK-9",
         "logs-are-not-redacted",
         [
-            _LOGGED,
+            LOGGED,
             library("core/log.py", '"msg": _or_dropped(lambda: self._redactor.text(record.getMessage())),',
                     '"msg": _or_dropped(lambda: record.getMessage()),'),
         ],
@@ -128,9 +128,9 @@ MUTANTS = (
     Mutant(
         "WHK-9",
         "addresses-of-people-are-not-known",
-        [_LOGGED, library("core/redact.py", 'if "@" in text or "%40" in text:', "if False:")],
+        [LOGGED, library("core/redact.py", 'if "@" in text or "%40" in text:', "if False:")],
     ),
 )  # fmt: skip
 
-HARMLESS = (_LOGGED,)
+HARMLESS = (LOGGED,)
 """Changes that a mutant rests on and that break nothing by themselves: the clean run makes them, too."""

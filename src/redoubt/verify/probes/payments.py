@@ -197,7 +197,8 @@ def _again(till: Till, attack: Attack, sale: Sale, approval: str, first: Person,
     )
 
 
-def _paid_on_page(till: Till, sale: Sale) -> bool:
+def paid_on_page(till: Till, sale: Sale) -> bool:
+    """Pay on the provider's page; False where the app never names it."""
     try:
         till.pay_page(sale)
     except Unshown:
@@ -265,7 +266,7 @@ def outages(lab: Lab) -> None:
             if not sale.payment:
                 again = till.start(sale)
                 attack.check(again.ok, f"after {kind} the payment can never be begun ({again.status})", again)
-            shown = _paid_on_page(till, sale)
+            shown = paid_on_page(till, sale)
             attack.positive(f"after {kind} the payer gets a page", shown, till.state(sale))
         for kind, sale in sales:
             paid = till.is_paid(sale)
