@@ -27,33 +27,29 @@ MUTANTS = (
     Mutant("VAL-5", "customers-cancel-each-others-orders", [unowned("cancel")]),
     Mutant(
         "VAL-6",
-        "a-page-that-is-open-counts-as-paid",
+        "a-declined-card-counts-as-paid",
         [
             library(
-                "payments/charge/provider/stripe.py",
-                '"succeeded" if status == "complete" and paid else "pending"',
-                '"succeeded" if status == "open" or paid else "pending"',
+                "payments/charge/inbox.py",
+                'paid = observed.state == "succeeded"',
+                'paid = observed.state in ("succeeded", "refused")',
             )
         ],
     ),
     Mutant(
         "VAL-6",
-        "an-outage-ends-the-payment",
+        "after-an-outage-nobody-asks-again",
         [
-            library(
-                "payments/charge/resolver.py",
-                "        elif isinstance(came, Refused):\n",
-                "        elif isinstance(came, NotSent):\n"
-                "            settle(tx, self._core, intent.id, Observed(\"answer\", \"refused\", failure=came.code))\n"
-                "        elif isinstance(came, Refused):\n",
-            )
+            library("payments/charge/resolver.py", '            values["next_at"] = now + self._wait(after)\n',
+                    '            values["next_at"] = None\n')
         ],
     ),
     Mutant("VAL-7", "anybody-pays-for-anybody", [unowned("pay")]),
     Mutant(
         "VAL-7",
-        "refunds-of-any-amount-are-asked-for",  # the service and its table
+        "refunds-of-any-amount-are-asked-for",  # the route, the service and its table
         [
+            library("runtime/payment_routes.py", "not 0 < amount < _MOST:", "not amount < _MOST:"),
             library(_REFUNDS, "        money.check(amount, currency)\n", ""),
             library("payments/migrations/0001_payments.py",
                     '        sa.CheckConstraint("amount > 0", name="payment_refunds_amount"),\n', ""),
@@ -86,7 +82,7 @@ MUTANTS = (
     Mutant(
         "VAL-9",
         "the-old-secret-lives-on",
-        [library(_KEYSTORE, "for key in self._keys.get(owner, ()) if key.live(now)]", "for key in self._keys.get(owner, ())]")],
+        [library("webhooks/schemes/keys.py", "        ended = self.not_after is not None and self.not_after <= at\n", "        ended = False\n")],
     ),
     Mutant(
         "VAL-10",
