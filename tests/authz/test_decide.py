@@ -7,10 +7,11 @@ from typing import Any
 import cedarpy
 import pytest
 
-from redoubt.authz.decide import Decider, DenyAll, candidates
+from redoubt.authz.decide import Decider, DenyAll
 from redoubt.authz.errors import CorruptPolicies, PolicyRejected
 from redoubt.authz.models import AuthzRequest, Caller, Entity, action_uid, user_uid, values_digest
 from redoubt.authz.policyset import PolicySource, from_body, parse, parse_folder
+from redoubt.authz.reference import candidates
 
 from .model import SHOP, policies, source
 

@@ -125,7 +125,7 @@ def test_a_forged_record_does_not_agree(core: Core) -> None:
     core.db.write_sync(lambda tx: versions.genesis(tx, core, policies()))
     request = ask(FINANCE, "Order.read", order())
     true = Decider(policies()).decide(request)
-    forged = Decision(True, ("Order.read:customer+own",), (), true.version, true.values, true.digest)
+    forged = Decision(True, ("Order.read:customer+own",), (), true.version, true.written, true.digest)
     entry = recorded(core, FINANCE, request, forged)
     assert not core.db.read_sync(lambda tx: replay(tx, entry)).agrees
     with pytest.raises(ReplayError):

@@ -1,32 +1,52 @@
-"""Decide: one question against one policy set, by the reference engine on cached handles.
+"""Decide: one question against one policy set, by compiled policies over entities that the schema allows.
 
-Whatever goes wrong denies, and says what. Policies are sliced by (action, resource type) once: a policy whose scope
-cannot match is never given to the engine, and cannot err there either.
+Whatever goes wrong denies, and says what. One question in some hundreds is put to the reference engine as well, at
+once and before it is answered: where the two differ nothing is allowed, and from then on every question of this
+policy set is put to both, until the set is loaded anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+import logging
 
-import cedarpy
+from .compiled import Answer, Question, compile_policies, question_of
+from .compiled.check import RequestChecker
+from .compiled.conform import Conformer
+from .compiled.values import ref_of, value_of
+from .models import AuthzRequest, Decision
+from .policyset import PolicySet
+from .reference import Reference
+from .schema import read_schema
+from .written import Written
 
-from .models import AuthzRequest, Decision, EntityUid, Written, values_digest
-from .policyset import PolicySet, engine_of
+_log = logging.getLogger("redoubt.authz")
 
-_MAX_SLICES, _MAX_ANSWERS = 4096, 8192
-_MAX_ENTITIES_BYTES = 1024 * 1024
+SHADOW_EVERY = 512
+"""Of so many questions one is put to the reference engine too; the first of each policy set always is."""
+_MAX_WRITTEN = 1024 * 1024
 
 
 class Decider:
     """Decides by one immutable policy set; safe to share between threads."""
 
-    def __init__(self, policies: PolicySet, *, check_request: bool = True) -> None:
-        """Decide by `policies`; `check_request` holds requests and entities to the schema as well."""
+    def __init__(
+        self, policies: PolicySet, *, check_request: bool = True, shadow_every: int = SHADOW_EVERY
+    ) -> None:
+        """Decide by `policies`; `check_request` holds requests and entities to the schema as well.
+
+        Raises UnreadablePolicy or SchemaError for what cannot be compiled: nothing is decided by half a set.
+        """
         self.policies = policies
-        self._schema = policies.schema if check_request else None
-        self._slices: dict[tuple[EntityUid, str], Any] = {}
-        self._answers: dict[str, tuple[bool, tuple[str, ...]]] = {}
+        self._compiled = compile_policies(policies.tree())
+        self._reference = Reference(policies, check_request=check_request)
+        self._checker: RequestChecker | None = None
+        if check_request and policies.schema is not None:
+            schema = read_schema(policies.schema_text)
+            self._checker, self._conformer = RequestChecker(schema), Conformer(schema)
+        self._shadow_every = shadow_every
+        self._asked = 0
+        self.suspect = False
+        """Whether the two readers differed once: every question is put to both then."""
 
     @property
     def version(self) -> str:
@@ -34,54 +54,57 @@ class Decider:
         return self.policies.version
 
     def decide(self, request: AuthzRequest) -> Decision:
-        """Return the decision; allowed only when the engine says so, with at least one determining policy.
-
-        The same question under the same policies has the same answer: what was answered without an error is kept,
-        under the digest of all that the engine may read.
-        """
+        """Return the decision; allowed only when a permit says so, no forbid does, and nothing went wrong."""
+        version = self.policies.version
         try:
-            values = request.values()
-            written = Written.of(values)
+            written = Written.of(request)
         except Exception as error:
-            return self._denied(f"the request has no Cedar form: {_describe(error)}")
-        if len(written.entities) > _MAX_ENTITIES_BYTES:
-            return self._denied("the entities of the request are too large")
-        known = self._answers.get(written.digest)
-        if known is not None:
-            return Decision(*known, (), self.version, values, written.digest)
+            return Decision(False, (), (f"the request has no Cedar form: {_describe(error)}",), version)
+        if len(written.text) > _MAX_WRITTEN:
+            return Decision(False, (), ("the entities of the request are too large",), version)
         try:
-            answer = self._ask(request, values, written)
-            reasons = tuple(sorted(answer.diagnostics.reasons))
-            errors = tuple(str(error) for error in answer.diagnostics.errors)
+            answer = self._compiled.decide(self._question(request))
         except Exception as error:
-            return self._denied(_describe(error), values, written.digest)
-        allowed = answer.decision is cedarpy.Decision.Allow and bool(reasons)
-        if not errors:
-            if len(self._answers) >= _MAX_ANSWERS:
-                self._answers.clear()
-            self._answers[written.digest] = (allowed, reasons)
-        return Decision(allowed, reasons, errors, self.version, values, written.digest)
+            return Decision(False, (), (_describe(error),), version, written.text, written.digest)
+        errors = tuple([f"policy {name} has no value here" for name in answer.errors])
+        self._asked = asked = self._asked + 1
+        if self.suspect or (asked - 1) % self._shadow_every == 0:
+            differs = self._differs(request, answer)
+            if differs is not None:
+                return Decision(False, (), (*errors, differs), version, written.text, written.digest)
+        return Decision(answer.allowed, answer.reasons, errors, version, written.text, written.digest)
 
-    def _ask(self, request: AuthzRequest, values: Mapping[str, Any], written: Written) -> Any:
-        question = {key: values[key] for key in ("principal", "action", "resource")} | {
-            "context": written.context
-        }
-        entities = cedarpy.Entities.from_json_str(written.entities, schema=self._schema)
-        return cedarpy.is_authorized(question, self._slice(request), entities, schema=self._schema)
+    def _question(self, request: AuthzRequest) -> Question:
+        checker = self._checker
+        if checker is None:
+            return question_of(request)
+        question = Question(
+            ref_of(request.principal),
+            ref_of(request.action),
+            ref_of(request.resource),
+            value_of(request.context),
+            self._conformer.store(request.entities, request.action),
+        )
+        checker.check(question)
+        return question
 
-    def _slice(self, request: AuthzRequest) -> Any:
-        key = (request.action, request.resource.type)
-        found = self._slices.get(key)
-        if found is None:
-            found = engine_of(dict(candidates(self.policies, request.action, request.resource.type)))
-            if (
-                len(self._slices) < _MAX_SLICES
-            ):  # types and actions are the schema's; a flood of others is not kept
-                self._slices[key] = found
-        return found
-
-    def _denied(self, error: str, values: Mapping[str, Any] | None = None, digest: str = "") -> Decision:
-        return Decision(False, (), (error,), self.version, values or {}, digest)
+    def _differs(self, request: AuthzRequest, answer: Answer) -> str | None:
+        """Return how the reference engine answers otherwise, or None where both say the same."""
+        try:
+            allowed, reasons, erred = self._reference.ask(request)
+        except Exception as error:
+            theirs = f"cannot decide it: {_describe(error)}"
+        else:
+            if (allowed, reasons, erred) == (answer.allowed, answer.reasons, bool(answer.errors)):
+                return None
+            theirs = f"says {'allow' if allowed else 'deny'} by {', '.join(reasons) or 'nothing'}"
+        self.suspect = True
+        _log.critical(
+            "two readers of policy version %s differ about %s: what they differ about is denied",
+            self.version[:12],
+            request.action.id,
+        )
+        return f"the reference engine {theirs}"
 
 
 class DenyAll:
@@ -94,43 +117,10 @@ class DenyAll:
     def decide(self, request: AuthzRequest) -> Decision:
         """Return a denial with the reason among its errors."""
         try:
-            values = request.values()
-            return Decision(False, (), (self.why,), self.version, values, values_digest(values))
+            written = Written.of(request)
+            return Decision(False, (), (self.why,), self.version, written.text, written.digest)
         except Exception:
             return Decision(False, (), (self.why,), self.version)
-
-
-def candidates(
-    policies: PolicySet, action: EntityUid, resource_type: str
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the policies whose scope may match this action and resource type; group membership is not judged here."""
-    for identity, policy in policies.policies.items():
-        if _may_match_action(policy["action"], action) and _may_match_type(policy["resource"], resource_type):
-            yield identity, policy
-
-
-def _may_match_action(scope: Mapping[str, Any], action: EntityUid) -> bool:
-    if scope["op"] != "==":
-        return True  # `in` may name a group of it
-    entity = _entity(scope)
-    return entity is None or entity == action
-
-
-def _may_match_type(scope: Mapping[str, Any], resource_type: str) -> bool:
-    if scope["op"] == "is":
-        return bool(scope["entity_type"] == resource_type)
-    if scope["op"] == "==":
-        entity = _entity(scope)
-        return entity is None or entity.type == resource_type
-    return True
-
-
-def _entity(scope: Mapping[str, Any]) -> EntityUid | None:
-    entity = scope.get("entity")
-    if entity is None:
-        return None
-    entity = entity.get("__entity", entity)
-    return EntityUid(entity["type"], entity["id"])
 
 
 def _describe(error: BaseException) -> str:

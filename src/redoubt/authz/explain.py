@@ -12,9 +12,10 @@ from typing import Any, Literal
 import cedarpy
 from attrs import frozen
 
-from .decide import Decider, candidates
+from .decide import Decider
 from .models import AuthzRequest, Decision
 from .policyset import PolicySet, engine_of, render
+from .reference import candidates
 
 Failed = Literal[
     "role", "owner", "tenant", "risk", "step-up", "amount", "state", "resource", "action", "condition"

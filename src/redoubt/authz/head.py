@@ -19,7 +19,7 @@ from redoubt.core.db import Tx
 
 from . import store
 from .decide import Decider, DenyAll
-from .errors import CorruptPolicies
+from .errors import AuthzError
 from .policyset import PolicySet, from_body
 from .seal import demand_seal
 
@@ -157,11 +157,11 @@ class PolicyHead:
                 return self._refuse(
                     tenant, known, seq, "the head names a version that is not stored", version
                 )
-            policies = from_body(stored.body, version)
-        except (CorruptPolicies, ValueError) as error:
+            decider = Decider(from_body(stored.body, version))
+        except (AuthzError, ValueError) as error:
             return self._refuse(tenant, known, seq, f"the stored policies are corrupt: {error}", version)
         _log.info("policies of %s are now version %s (step %d)", tenant, version[:12], seq)
-        return _Loaded(seq, version, Decider(policies))
+        return _Loaded(seq, version, decider)
 
     def _refuse(self, tenant: str, known: _Loaded | None, seq: int, why: str, version: str = "") -> _Loaded:
         if known is None or not isinstance(known.decider, DenyAll) or known.decider.why != why:

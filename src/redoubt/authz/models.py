@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from json.encoder import encode_basestring as _quote
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -14,8 +15,8 @@ from redoubt.core.canonical import canonical_json, sha256_hex
 
 from .access import ANONYMOUS_TYPE, APP_TYPE, COLLECTION_TYPE, ROLE_TYPE, USER_TYPE
 
-_MIN_LONG, _MAX_LONG = -(2**63), 2**63 - 1
-_MAX_DEPTH = 32
+MIN_LONG, MAX_LONG = -(2**63), 2**63 - 1
+MAX_DEPTH = 32
 
 
 @frozen
@@ -56,13 +57,18 @@ def uid_from_json(document: Mapping[str, Any]) -> EntityUid:
 
 @frozen
 class Entity:
-    """An entity with what policies may read of it."""
+    """An entity with what policies may read of it.
+
+    `kept` is None, or where readers keep what they made of this very entity: for one that is asked about again and
+    again and whose attributes nobody can change.
+    """
 
     type: str
     id: str
     attrs: Mapping[str, Any] = field(factory=dict)
     parents: tuple[EntityUid, ...] = field(default=(), converter=_uids)
     tags: Mapping[str, Any] = field(factory=dict)
+    kept: dict[Any, Any] | None = field(default=None, eq=False, repr=False)
 
     @property
     def uid(self) -> EntityUid:
@@ -114,12 +120,12 @@ def value_to_json(value: Any, depth: int = 0) -> Any:
     A record key that starts with two underscores is Cedar's escape (`__entity`, `__extn`): from data it would forge
     an entity reference, so it is refused.
     """
-    if depth > _MAX_DEPTH:
+    if depth > MAX_DEPTH:
         raise TypeError("a value nests too deeply")
     if isinstance(value, bool | str):
         return value
     if isinstance(value, int):
-        if not _MIN_LONG <= value <= _MAX_LONG:
+        if not MIN_LONG <= value <= MAX_LONG:
             raise TypeError("a number beyond 64 bits")
         return value
     if isinstance(value, EntityUid):
@@ -166,14 +172,16 @@ class Caller:
 
     def principal(self) -> Entity:
         """Return the principal as an entity: a user in their roles, or nobody."""
-        if self.user_id is None:
-            return Entity(ANONYMOUS_TYPE, "anonymous", {"tenant": self.tenant})
-        return Entity(
-            USER_TYPE,
-            self.user_id,
-            {"tenant": self.tenant},
-            tuple(EntityUid(ROLE_TYPE, role) for role in sorted(self.roles)),
-        )
+        return _principal(self.user_id, self.tenant, self.roles)
+
+
+@lru_cache(4096)  # the same person asks many questions
+def _principal(user_id: str | None, tenant: str, roles: frozenset[str]) -> Entity:
+    attrs = MappingProxyType({"tenant": tenant})
+    if user_id is None:
+        return Entity(ANONYMOUS_TYPE, "anonymous", attrs, kept={})
+    parents = tuple(EntityUid(ROLE_TYPE, role) for role in sorted(roles))
+    return Entity(USER_TYPE, user_id, attrs, parents, kept={})
 
 
 def action_uid(name: str) -> EntityUid:
@@ -247,36 +255,6 @@ class AuthzRequest:
         }
 
 
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-@frozen
-class Written:
-    """The values of a request in canonical JSON: what the engine reads, and the digest of all of it."""
-
-    context: str
-    entities: str
-    digest: str
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Written:
-        """Write what `AuthzRequest.values` returned, each part once.
-
-        The digest is that of `values_digest`: `value_to_json` let no float and no other key than text through.
-        """
-        context, entities = _ENCODER.encode(values["context"]), _ENCODER.encode(values["entities"])
-        principal, action, resource = (_uid_text(values[key]) for key in ("principal", "action", "resource"))
-        whole = (
-            f'{{"action":{action},"context":{context},"entities":{entities},"principal":{principal},'
-            f'"resource":{resource}}}'
-        )
-        return cls(context, entities, sha256_hex(whole.encode()))
-
-
-def _uid_text(uid: Mapping[str, str]) -> str:
-    return f'{{"id":{_quote(uid["id"])},"type":{_quote(uid["type"])}}}'
-
-
 def values_digest(values: Mapping[str, Any]) -> str:
     """Return the SHA-256 over the canonical JSON of `values`."""
     return sha256_hex(canonical_json(dict(values)))
@@ -287,12 +265,18 @@ class Decision:
     """The answer, why, and by which policies.
 
     `reasons` are the @ids of the determining policies, `errors` what policies or the engine could not evaluate,
-    `version` the policy set's, `values` what could be read and `digest` its hash.
+    `version` the policy set's, `written` all that could be read as canonical JSON, and `digest` the hash of that.
     """
 
     allowed: bool
     reasons: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     version: str = ""
-    values: Mapping[str, Any] = field(factory=dict)
+    written: str = field(default="{}", repr=False)
     digest: str = ""
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Return what could be read, as `AuthzRequest.values` gives it."""
+        found: dict[str, Any] = json.loads(self.written)
+        return found

@@ -33,7 +33,7 @@ class RequestChecker:
             name: frozenset(kind.enum) for name, kind in schema.entities.items() if kind.enum is not None
         }
         self._actions = {
-            ref_of(uid): (action, _record(action.context, schema.entities, keyed=False))
+            ref_of(uid): (action, record_fits(action.context, schema.entities))
             for uid, action in schema.actions.items()
         }
 
@@ -58,7 +58,7 @@ class RequestChecker:
             raise CedarError("the context is not as the schema says")
 
 
-def _fits(kind: Type, entities: Mapping[str, EntityType], *, keyed: bool) -> Fits:
+def fits(kind: Type, entities: Mapping[str, EntityType], *, keyed: bool = False) -> Fits:
     """Return the test of one type; `keyed` is for elements of a set, which are kept by their keys."""
     match kind:
         case BoolType():
@@ -78,17 +78,18 @@ def _fits(kind: Type, entities: Mapping[str, EntityType], *, keyed: bool) -> Fit
                 type(value) is Ref and value.type == name and (ids is None or value.id in ids)
             )
         case SetType(element=element):
-            inner = _fits(element, entities, keyed=True)
+            inner = fits(element, entities, keyed=True)
             return lambda value: type(value) is frozenset and all(map(inner, value))
         case RecordType():
-            return _record(kind, entities, keyed=keyed)
+            return record_fits(kind, entities, keyed=keyed)
 
 
-def _record(kind: RecordType, entities: Mapping[str, EntityType], *, keyed: bool) -> Fits:
-    tests = {name: _fits(item.type, entities, keyed=keyed) for name, item in kind.attributes.items()}
+def record_fits(kind: RecordType, entities: Mapping[str, EntityType], *, keyed: bool = False) -> Fits:
+    """Return the test of a record: the attributes that its type names, the required ones all there."""
+    tests = {name: fits(item.type, entities, keyed=keyed) for name, item in kind.attributes.items()}
     required = frozenset(name for name, item in kind.attributes.items() if item.required)
 
-    def fits(value: Any) -> bool:
+    def run(value: Any) -> bool:
         if keyed:
             if type(value) is not tuple or value[0] != "record":
                 return False
@@ -103,4 +104,4 @@ def _record(kind: RecordType, entities: Mapping[str, EntityType], *, keyed: bool
                 return False
         return True
 
-    return fits
+    return run
