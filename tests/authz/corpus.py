@@ -13,7 +13,8 @@ import cedarpy
 import pytest
 from attrs import evolve, frozen
 
-from redoubt.authz.models import AuthzRequest, Entity
+from redoubt.authz.models import AuthzRequest, Entity, EntityUid, Extension
+from redoubt.authz.schema import EntityRef, ExtensionType, RecordType, SetType, Type, read_schema
 
 _BESIDE = Path(__file__).resolve().parents[3] / "shared" / "vectors"
 
@@ -76,3 +77,59 @@ def _archive(path: Path, prefix: str, every: int) -> Iterator[Case]:
 def request(document: Mapping[str, Any], entities: tuple[Entity, ...]) -> AuthzRequest:
     """Return a case's request over the entities of its case."""
     return evolve(AuthzRequest.from_values({**document, "entities": []}), entities=entities)
+
+
+def with_references(case: Case) -> tuple[Entity, ...]:
+    """Return the entities, with the references of the hand-written ones said: they leave that to their schema."""
+    if not case.name.startswith("tests/"):
+        return case.entities
+    return tuple(
+        evolve(entity, attrs={name: _said(value) for name, value in entity.attrs.items()})
+        for entity in case.entities
+    )
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {"type", "id"}:
+            return EntityUid(value["type"], value["id"])
+        return {name: _said(item) for name, item in value.items()}
+    return [_said(item) for item in value] if isinstance(value, list) else value
+
+
+def typed(case: Case) -> tuple[tuple[Entity, ...], list[AuthzRequest]]:
+    """Return the entities and requests with every value of its own type.
+
+    The hand-written cases leave references and extension values to their schema, as the reference engine allows.
+    """
+    if not case.name.startswith("tests/"):
+        return case.entities, [request(document, case.entities) for document in case.requests]
+    schema = read_schema(case.schema)
+    entities = tuple(
+        evolve(entity, attrs=_meant(dict(entity.attrs), schema.entities[entity.type].shape))
+        if entity.type in schema.entities
+        else entity
+        for entity in case.entities
+    )
+    asked = [request(document, entities) for document in case.requests]
+    return entities, [
+        evolve(one, context=_meant(dict(one.context), schema.actions[one.action].context))
+        if one.action in schema.actions
+        else one
+        for one in asked
+    ]
+
+
+def _meant(value: Any, kind: Type) -> Any:
+    if isinstance(kind, ExtensionType) and isinstance(value, str):
+        return Extension("ip" if kind.name == "ipaddr" else kind.name, (value,))
+    if isinstance(kind, EntityRef) and isinstance(value, dict):
+        return EntityUid(value["type"], value["id"])
+    if isinstance(kind, SetType):
+        return [_meant(item, kind.element) for item in value]
+    if isinstance(kind, RecordType) and isinstance(value, dict):
+        known = kind.attributes
+        return {
+            name: _meant(item, known[name].type) if name in known else item for name, item in value.items()
+        }
+    return value

@@ -25,9 +25,10 @@ def run(every: int) -> tuple[int, int, list[str]]:
         except UnreadablePolicy:
             refused += len(case.requests)
             continue
-        for number, document in enumerate(case.requests):
+        _, requests = corpus.typed(case)
+        for number, (document, request) in enumerate(zip(case.requests, requests, strict=True)):
             decider = deciders[document.get("validateRequest", True)]
-            answer = decider.decide(corpus.request(document, case.entities))
+            answer = decider.decide(request)
             asked += 1
             expected = (document["decision"] == "allow", sorted(document["reason"]), bool(document["errors"]))
             got = (answer.allowed, list(answer.reasons), bool(answer.errors))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ..core.db import Domain
 from . import store
-from .models import ANONYMOUS, Actor, Entry, Event
+from .models import ANONYMOUS, Actor, Entry, Event, Written
 from .service import RECORD, RecordCommand, record
 
 DOMAIN = Domain(
@@ -14,4 +14,4 @@ DOMAIN = Domain(
     triggers=store.TRIGGERS,
 )
 
-__all__ = ["ANONYMOUS", "DOMAIN", "RECORD", "Actor", "Entry", "Event", "RecordCommand", "record"]
+__all__ = ["ANONYMOUS", "DOMAIN", "RECORD", "Actor", "Entry", "Event", "RecordCommand", "Written", "record"]

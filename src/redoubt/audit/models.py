@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from attrs import Factory, frozen
@@ -15,7 +17,39 @@ Outcome = Literal["success", "failure", "denied"]
 ActorKind = Literal["user", "service", "anonymous", "operator"]
 
 _ACTION = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*){1,5}")
+_OUTCOMES: frozenset[str] = frozenset(get_args(Outcome))
+_ACTORS: frozenset[str] = frozenset(get_args(ActorKind))
 MAX_ID = 512
+
+
+class Written(Mapping[str, Any]):
+    """An event's data whose canonical JSON is known already, so that they need not be encoded again.
+
+    The text stands for the data: it must be what `canonical_json` makes of them. It is parsed when somebody looks in.
+    """
+
+    __slots__ = ("_value", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._value: dict[str, Any] | None = None
+
+    def _parsed(self) -> dict[str, Any]:
+        if self._value is None:
+            self._value = json.loads(self.text)
+        return self._value
+
+    def __getitem__(self, key: str) -> Any:
+        """Return one member."""
+        return self._parsed()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the members' names."""
+        return iter(self._parsed())
+
+    def __len__(self) -> int:
+        """Return the number of members."""
+        return len(self._parsed())
 
 
 @frozen
@@ -47,14 +81,19 @@ class Event:
     request_id: str | None = None
 
     def __attrs_post_init__(self) -> None:
-        if len(self.action) > 100 or not _ACTION.fullmatch(self.action):
+        if not _is_action(self.action):
             raise EventInvalid("an action is lower-case words joined by dots, such as identity.login.")
-        if self.outcome not in get_args(Outcome):
+        if self.outcome not in _OUTCOMES:
             raise EventInvalid("an outcome is success, failure or denied.")
-        if self.actor.kind not in get_args(ActorKind):
+        if self.actor.kind not in _ACTORS:
             raise EventInvalid("an actor is a user, service, anonymous or operator.")
         if not self.tenant or len(self.tenant) > 100:
             raise EventInvalid("a tenant is a name of 1 to 100 characters.")
+
+
+@lru_cache(1024)
+def _is_action(action: str) -> bool:
+    return len(action) <= 100 and _ACTION.fullmatch(action) is not None
 
 
 @frozen

@@ -38,6 +38,7 @@ class Noise:
     def __init__(self, core: Core, *, each: int = EACH) -> None:
         """Record the first `each` events of a kind in a minute one by one."""
         self._core = core
+        self._command = RECORD(core)
         self._each = each
         self._lock = threading.Lock()
         self._counts: dict[Key, _Count] = {}
@@ -66,7 +67,7 @@ class Noise:
         """Record `event` through group commit, or count it; returns its id when it was recorded by itself."""
         if not self.admit(event):
             return None
-        return await self._core.db.group.submit(RECORD(self._core), event)
+        return await self._core.db.group.submit(self._command, event)
 
     async def flush(self, *, everything: bool = False) -> int:
         """Record what was counted in minutes that are over (or `everything`) and say how many entries that made."""
@@ -78,7 +79,7 @@ class Noise:
                     del self._counts[key]
             due, self._due = self._due, []
         for event in due:
-            await self._core.db.group.submit(RECORD(self._core), event)
+            await self._core.db.group.submit(self._command, event)
         return len(due)
 
     async def run(self, stop: asyncio.Event, *, interval: float = 10.0) -> None:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .models import Written
 from .personal import MAX_DEPTH, MAX_ITEMS, is_identifier, is_plain, is_plain_name
 
 # The same bytes as `canonical_json`, without its search for floats: the committer lets none through, nor is any plain.
@@ -34,7 +35,7 @@ def canonical_text(value: Any) -> str:
 def plain_text(data: Mapping[str, Any]) -> str | None:
     """Return the canonical JSON of `data` where a `Committer` would leave every part as it is, else None."""
     try:
-        text = _ENCODER.encode(data)
+        text = data.text if type(data) is Written else _ENCODER.encode(data)
     except (TypeError, ValueError, RecursionError):  # what JSON has no form of, the committer gives one
         return None
     if len(text) > _MAX_CHARS or "\\" in text or text.count(",") >= MAX_ITEMS:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ..core.base import Core
 from ..core.canonical import sha256_hex
-from ..core.db import Command, Tx
+from ..core.db import Command, Tx, microseconds
 from . import ocsf, store
 from .errors import EventInvalid
 from .merkle import leaf_hash
@@ -24,8 +23,8 @@ def record(tx: Tx, core: Core, event: Event) -> str:
     The place in the Merkle tree is given later, by the sequencer. Raises EventInvalid for ids beyond bounds.
     """
     row, disclosures = prepare(core, event)
-    store.insert(tx, [row], [(row["id"], row["tenant"], found) for found in disclosures])
-    return str(row["id"])
+    store.insert(tx, [row], [(row[0], event.tenant, found) for found in disclosures])
+    return str(row[0])
 
 
 class RecordCommand(Command[Event, str]):
@@ -43,55 +42,57 @@ class RecordCommand(Command[Event, str]):
     def apply(self, tx: Tx, items: Sequence[Event]) -> Sequence[str]:
         """Store all `items` in one statement."""
         prepared = [prepare(self._core, item) for item in items]
-        rows = [row for row, _ in prepared]
-        store.insert(tx, rows, [(row["id"], row["tenant"], one) for row, found in prepared for one in found])
-        return [str(row["id"]) for row in rows]
+        opened = [(row[0], row[1], one) for row, found in prepared for one in found]
+        store.insert(tx, [row for row, _ in prepared], opened)
+        return [row[0] for row, _ in prepared]
 
 
 RECORD = RecordCommand
 
 
-def prepare(core: Core, event: Event) -> tuple[dict[str, Any], list[Disclosure]]:
+def prepare(core: Core, event: Event) -> tuple[store.Row, list[Disclosure]]:
     """Return the row of `event`, redacted, and what opens the commitments in it."""
     entry_id, at = core.ids.uuid7(), core.clock.now()
     committer = Committer(core, entry_id)
-    actor_id = _bounded(committer.text(_bounded(event.actor.id, "an actor's id")), "an actor's id")
+    actor, request_id = event.actor, _optional(event.request_id, "a request's id")
+    session = _optional(actor.session, "a session's id")
+    actor_id = _bounded(committer.text(_bounded(actor.id, "an actor's id")), "an actor's id")
     target_type, target_id = event.target or (None, None)
     if target_id is not None:
         target_id = committer.text(_bounded(target_id, "a target's id"))
+    _optional(target_type, "a target's type")
     text = plain_text(event.data)
     if text is None:
         text = canonical_text(committer.value(event.data))
-    body = ocsf.body(event, entry_id, at, actor_id, target_id)
-    written = _with_data(body, text)
+    head = ocsf.head(event, entry_id, at, actor_id, target_id)
+    written = _with_data(head, text)
     if len(written) > MAX_BODY:
         whole = text.encode()
         text = canonical_text({"cut": True, "bytes": len(written), "sha256": sha256_hex(whole)})
-        written = _with_data(body, text)
-    row = {
-        "id": entry_id,
-        "tenant": event.tenant,
-        "at": at,
-        "action": event.action,
-        "outcome": event.outcome,
-        "class_uid": ocsf.kind_of(event.action).class_uid,
-        "severity_id": ocsf.severity_of(event),
-        "actor_kind": event.actor.kind,
-        "actor_id": actor_id,
-        "session": _optional(event.actor.session, "a session's id"),
-        "target_type": _optional(target_type, "a target's type"),
-        "target_id": target_id,
-        "request_id": _optional(event.request_id, "a request's id"),
-        "body": written.decode(),
-        "leaf_hash": leaf_hash(written),
-        "leaf_index": None,
-    }
+        written = _with_data(head, text)
+    kind = ocsf.kind_of(event.action)
+    row = (
+        entry_id,
+        event.tenant,
+        microseconds(at),
+        event.action,
+        event.outcome,
+        kind.class_uid,
+        ocsf.severity_of(event),
+        actor.kind,
+        actor_id,
+        session,
+        target_type,
+        target_id,
+        request_id,
+        written.decode(),
+        leaf_hash(written),
+    )
     return row, committer.disclosures
 
 
-def _with_data(body: dict[str, Any], data: str) -> bytes:
+def _with_data(head: str, data: str) -> bytes:
     """Return the canonical JSON of an entry; its data are its last member, written already."""
-    head = canonical_text(body)
     return (head if data == "{}" else f'{head[:-1]},"{ocsf.DATA}":{data}}}').encode()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from json.encoder import encode_basestring as json_text
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -16,7 +17,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from redoubt.audit import Actor, Event
+from redoubt.audit import Actor, Event, Written
 from redoubt.audit.noise import Noise
 from redoubt.core.base import Core
 from redoubt.core.problem import Problem, problem_response
@@ -168,16 +169,18 @@ def decision_event(
         actor=actor,
         tenant=caller.tenant,
         target=target,
-        data={
-            "action": action,
-            "version": decision.version,
-            "reasons": list(decision.reasons),
-            "errors": list(decision.errors),
-            "values": dict(decision.values),
-            "digest": decision.digest,
-            "step_up_would_allow": step_up_would_allow,
-        },
+        data=Written(_data_text(action, decision, step_up_would_allow)),
         request_id=caller.request_id,
+    )
+
+
+def _data_text(action: str, decision: Decision, step_up_would_allow: bool) -> str:
+    """Return the data of a decision's event in canonical JSON; the values are written already."""
+    reasons, errors = ",".join(map(json_text, decision.reasons)), ",".join(map(json_text, decision.errors))
+    return (
+        f'{{"action":{json_text(action)},"digest":{json_text(decision.digest)},"errors":[{errors}],"reasons":[{reasons}],'
+        f'"step_up_would_allow":{"true" if step_up_would_allow else "false"},"values":{decision.written},'
+        f'"version":{json_text(decision.version)}}}'
     )
 
 

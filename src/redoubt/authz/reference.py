@@ -44,7 +44,9 @@ class Reference:
         found = self._slices.get(key)
         if found is None:
             found = engine_of(dict(candidates(self._policies, request.action, request.resource.type)))
-            if len(self._slices) < _MAX_SLICES:  # types and actions are the schema's; a flood of others is not kept
+            if (
+                len(self._slices) < _MAX_SLICES
+            ):  # types and actions are the schema's; a flood of others is not kept
                 self._slices[key] = found
         return found
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from redoubt.authz.compiled import compile_policies, question_of, store_of
 from redoubt.authz.errors import UnreadablePolicy
-from redoubt.authz.models import Entity, EntityUid
 from redoubt.authz.policyset import engine_of, tree_of
 
 from .. import corpus
@@ -33,7 +30,7 @@ def run(every: int) -> Run:
             assert all(document["decision"] == "deny" for document in case.requests)
             refused[case.name] = len(case.requests)
             continue
-        store = store_of(_with_references(case))
+        store = store_of(corpus.with_references(case))
         for number, document in enumerate(case.requests):
             answer = policies.decide(question_of(corpus.request(document, ()), store))
             expected = (
@@ -47,24 +44,6 @@ def run(every: int) -> Run:
             else:
                 wrong.append(f"{case.name} #{number}: {got} instead of {expected}")
     return Run(equal, wrong, refused)
-
-
-def _with_references(case: corpus.Case) -> tuple[Entity, ...]:
-    """Return the entities, with the references of the hand-written ones said: they leave that to their schema."""
-    if not case.name.startswith("tests/"):
-        return case.entities
-    return tuple(
-        evolve(entity, attrs={name: _said(value) for name, value in entity.attrs.items()})
-        for entity in case.entities
-    )
-
-
-def _said(value: Any) -> Any:
-    if isinstance(value, dict):
-        if value.keys() == {"type", "id"}:
-            return EntityUid(value["type"], value["id"])
-        return {name: _said(item) for name, item in value.items()}
-    return [_said(item) for item in value] if isinstance(value, list) else value
 
 
 def test_the_sampled_corpus_is_decided_as_published() -> None:

@@ -46,6 +46,7 @@ class Conformer:
             ref_of(uid): Node({}, {}, frozenset(map(ref_of, schema.action_ancestors(uid))))
             for uid in schema.actions
         }
+        self._action_types = frozenset(uid.type for uid in schema.actions)
 
     def store(self, entities: tuple[Entity, ...], action: EntityUid) -> Store:
         """Return the store over `entities` and the action with its groups.
@@ -58,7 +59,10 @@ class Conformer:
         known = self._actions.get(named)
         if known is not None:
             found[named] = known
-        for entity in entities:
+        plain = entities
+        if self._action_types and any(entity.type in self._action_types for entity in entities):
+            plain = tuple(entity for entity in entities if not self._is_action(entity))
+        for entity in plain:
             kept = entity.kept
             node = None if kept is None else kept.get(self)
             if node is None:
@@ -69,11 +73,22 @@ class Conformer:
             if ref in found:
                 raise CedarError("two entities have one uid")
             found[ref] = node
-        for entity in entities:
+        for entity in plain:
             for parent in entity.parents:
                 if ref_of(parent) in found:  # a parent that has parents: the ancestors must be closed
-                    return self._closed(entities, found)
+                    return self._closed(plain, found)
         return found
+
+    def _is_action(self, entity: Entity) -> bool:
+        """Say whether this is one of the schema's actions, which are known already; raises CedarError for a false one."""
+        if entity.type not in self._action_types:
+            return False
+        known = self._actions.get(ref_of(entity.uid))
+        if known is None or entity.attrs or entity.tags:
+            raise CedarError("an action that is not as the schema says")
+        if not known.ancestors.issuperset(map(ref_of, entity.parents)):
+            raise CedarError("an action in a group where the schema does not have it")
+        return True
 
     def _closed(self, entities: tuple[Entity, ...], found: dict[Ref, Node]) -> Store:
         closed = store_of(entities)

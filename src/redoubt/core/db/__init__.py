@@ -1,6 +1,6 @@
 """One database interface over SQLite and PostgreSQL: transactions, group commit, migrations."""
 
-from .columns import Json, Timestamp, tenant_column
+from .columns import Json, Timestamp, microseconds, tenant_column
 from .database import Database, Dialect, Tx
 from .errors import DatabaseError, MigrationError, StorageUnavailable
 from .group import Command, GroupCommit
@@ -18,6 +18,7 @@ __all__ = [
     "StorageUnavailable",
     "Timestamp",
     "Tx",
+    "microseconds",
     "migrate",
     "tenant_column",
 ]

@@ -16,6 +16,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICRO = timedelta(microseconds=1)
 
 
+def microseconds(value: datetime) -> int:
+    """Return an aware datetime as microseconds since 1970 in UTC, as `Timestamp` stores it; a naive one is refused."""
+    if value.tzinfo is None:
+        raise ValueError("timestamps are aware datetimes")
+    return (value - _EPOCH) // _MICRO
+
+
 class Timestamp(TypeDecorator[datetime]):
     """An aware datetime, stored as integer microseconds since 1970 in UTC: exact, ordered, the same on both databases."""
 
@@ -26,9 +33,7 @@ class Timestamp(TypeDecorator[datetime]):
         """Turn an aware datetime into microseconds; a naive one is refused."""
         if value is None:
             return None
-        if value.tzinfo is None:
-            raise ValueError("timestamps are aware datetimes")
-        return (value - _EPOCH) // _MICRO
+        return microseconds(value)
 
     def process_result_value(self, value: int | None, dialect: SaDialect) -> datetime | None:
         """Turn microseconds back into an aware datetime."""
