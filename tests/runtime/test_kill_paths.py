@@ -15,7 +15,7 @@ from tests.console.world import World
 def asked(world: World, path: str) -> GuardedRequest:
     return GuardedRequest(
         guard=world.guard, request_id="r", method="POST", path=path, headers=Headers(), client_address="203.0.113.9",
-        user_agent="", body=b"", session_token=None, pre_cookie=None,
+        user_agent="", body=b"", session_token=None, sent_pre=None,
     )  # fmt: skip
 
 

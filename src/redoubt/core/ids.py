@@ -55,8 +55,8 @@ class SystemIds:
                 if counter > 0xFFF:
                     millis, counter = millis + 1, 0
             self._last = (millis, counter)
-        tail = int.from_bytes(drawn[:8], "big") & ((1 << 62) - 1)
-        return _uuid_text((millis & ((1 << 48) - 1)) << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62 | tail)
+        time, tail = f"{millis & 0xFFFFFFFFFFFF:012x}", drawn.hex()
+        return f"{time[:8]}-{time[8:]}-7{counter:03x}-{'89ab'[drawn[7] & 3]}{tail[:3]}-{tail[3:15]}"
 
     def _draw(self, n: int) -> bytes:
         """Return random bytes for identifiers, which are no secrets: one call to the system serves many."""

@@ -43,6 +43,9 @@ _FILLER = "\x01"
 _SEPARATORS = " \t-+"
 _BETWEEN = f"[{_FILLER}{re.escape(_SEPARATORS)}]{{0,12}}"
 _CANDIDATE = re.compile(rf"[0-9](?:[./]?{_BETWEEN}[0-9]){{12}}")
+# Whatever may stand between two digits of a candidate, and what is left of one without all that.
+_WITHIN = (_FILLER + _SEPARATORS + "./").encode()
+_MANY_DIGITS = re.compile(rb"[0-9]{13}")
 _RUN = re.compile(rf"[0-9](?:{_BETWEEN}[0-9]){{12,}}")
 _GROUP = re.compile(rf"[0-9](?:{_FILLER}*[0-9])*")
 _DOTTED = re.compile(
@@ -102,9 +105,16 @@ def contains_pan(data: bytes | str) -> bool:
     """Say whether a card number stands anywhere in `data`; bytes are read as UTF-8, and as UTF-16 when they hold NULs."""
     if isinstance(data, str):
         return bool(find_pans(data))
+    if _is_plain(data) and not _MANY_DIGITS.search(data.translate(None, _WITHIN)):
+        return False
     if find_pans(data.decode("utf-8", "replace")):
         return True
     return b"\0" in data and bool(find_pans(data.replace(b"\0", b"").decode("utf-8", "replace")))
+
+
+def _is_plain(data: bytes) -> bool:
+    """Say whether nothing in `data` stands for another character than itself."""
+    return data.isascii() and not (b"%" in data or b"\\u" in data or b"\0" in data)
 
 
 def _in_run(text: str, start: int, end: int, taken: list[tuple[int, int]]) -> list[Span]:

@@ -25,6 +25,7 @@ from .errors import LimitsUnavailable
 from .window import WindowStorage
 
 _SOCKET_SECONDS = 0.25
+_MAX_NAMES = 4096
 
 
 @frozen
@@ -57,6 +58,7 @@ class Limiter:
         self._overrides = core.settings.limits.rules
         self._items: dict[Rule, RateLimitItemPerSecond] = {}  # rules are declared, so there are few
         self._mac = core.keys.mac("limits")
+        self._names: dict[tuple[str, str], str] = {}  # the same address comes again and again
         self._windows = WindowStorage(core.clock)
         self._local = SlidingWindowCounterRateLimiter(self._windows)
         url = core.settings.limits_store().reveal()
@@ -109,7 +111,12 @@ class Limiter:
             limit = self._overrides.get(rule.name, rule)
             item = RateLimitItemPerSecond(limit.amount, limit.per_seconds, namespace="redoubt")
             self._items[rule] = item
-        return item, self._mac.hexdigest(f"{rule.name}\0{key}")[:40]
+        name = self._names.get((rule.name, key))
+        if name is None:
+            if len(self._names) >= _MAX_NAMES:
+                self._names.clear()
+            name = self._names[rule.name, key] = self._mac.hexdigest(f"{rule.name}\0{key}")[:40]
+        return item, name
 
 
 def network_of(address: str) -> str:

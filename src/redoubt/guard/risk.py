@@ -38,6 +38,9 @@ _AGENT: dict[AgentChange, int] = {"none": 0, "version": 5, "other": 75}
 _UNKNOWN_DEVICE = 20
 _ANONYMISER = 20
 _FAILURE, _FAILURES_COUNTED = 4, 5
+_LOGIN_AGE = 5
+LOGIN_AGES = (timedelta(hours=12), timedelta(days=7))
+"""From how old a login on a session counts for more: nothing else of its age matters."""
 
 
 @frozen
@@ -57,9 +60,7 @@ def score(signals: RiskSignals) -> int:
     total = _NETWORK[signals.network] + _AGENT[signals.agent]
     total += 0 if signals.known_device else _UNKNOWN_DEVICE
     total += _ANONYMISER if signals.anonymiser else 0
-    total += (
-        10 if signals.login_age >= timedelta(days=7) else 5 if signals.login_age >= timedelta(hours=12) else 0
-    )
+    total += _LOGIN_AGE * sum(signals.login_age >= since for since in LOGIN_AGES)
     total += _FAILURE * max(0, min(signals.recent_failures, _FAILURES_COUNTED))
     return min(100, total)
 

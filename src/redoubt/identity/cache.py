@@ -62,6 +62,13 @@ class SessionCache:
         with self._lock:
             return Ticket(self._clock.monotonic(), self._generation)
 
+    def keeps(self, ticket: Ticket) -> bool:
+        """Say whether what a read since `ticket` finds would still be kept: it is recent, and nothing was dropped."""
+        with self._lock:
+            return (
+                ticket.generation == self._generation and 0 <= self._clock.monotonic() - ticket.at < MAX_AGE
+            )
+
     def put(self, ticket: Ticket, key: bytes, user_id: str, session_id: str, value: Any) -> None:
         """Keep what was read since `ticket`, unless something was dropped meanwhile."""
         with self._lock:

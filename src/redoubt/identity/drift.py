@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import lru_cache
 
-from redoubt.guard.risk import END, RiskSignals, score
+from redoubt.guard.risk import END, LOGIN_AGES, RiskSignals, score
 
 from .models import Risk
 from .network import network_of
@@ -27,13 +28,24 @@ def drift(
     A phone that changes its network is tolerated. A browser that updates itself keeps everything but its numbers.
     Any other agent is another browser: a session does not move between browsers.
     """
+    age = now - auth_time
+    step = sum(age >= since for since in LOGIN_AGES)
+    return _drift(
+        network, agent, new_device, LOGIN_AGES[step - 1] if step else timedelta(0), address, seen_agent
+    )
+
+
+@lru_cache(4096)  # the same browser asks again and again
+def _drift(
+    network: str, agent: str, new_device: bool, login_age: timedelta, address: str, seen_agent: str
+) -> Risk:
     moved = network_of(address) != network
     change = agent_change(agent, seen_agent)
     signals = RiskSignals(
         network="unknown" if moved else "none",
         agent=change,  # type: ignore[arg-type]
         known_device=not new_device,
-        login_age=now - auth_time,
+        login_age=login_age,
     )
     return Risk(score(signals), network_changed=moved, agent_changed=change != "none", new_device=new_device)
 

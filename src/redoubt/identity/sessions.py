@@ -7,6 +7,7 @@ an epoch: raising it ends all sessions of that user at once, in every process wi
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -18,7 +19,7 @@ from redoubt.audit import Actor, Event, record
 from redoubt.core.base import Core
 from redoubt.core.db import Tx
 
-from .cache import SessionCache
+from .cache import SessionCache, Ticket
 from .drift import drift, ends
 from .errors import AuthenticationRequired, NotFound
 from .models import Browser, IdentityConfig, Risk, SessionState, SignIn, Subject
@@ -51,6 +52,7 @@ class Sessions:
         self._roles = roles
         self._cache = cache
         self._mac = core.keys.mac("session")
+        self._reads: dict[bytes, tuple[Ticket, asyncio.Task[_Live | None]]] = {}
 
     def open(self, tx: Tx, user_id: str, browser: Browser, amr: Sequence[str]) -> SignIn:
         """Start a session for `user_id` on `browser`; the one that its cookie carried before ends with it."""
@@ -91,11 +93,9 @@ class Sessions:
         key = self._mac.digest(token)
         live: _Live | None = self._cache.get(key)
         if live is None:
-            ticket = self._cache.begin()
-            live = await self._core.db.read(lambda tx: self._read(tx, token))
+            live = await self._look(key, token)
             if live is None:
                 return None
-            self._cache.put(ticket, key, live.state.user_id, live.state.session_id, live)
         now = self._core.clock.now()
         if not self._alive(live, now):
             return None
@@ -114,6 +114,28 @@ class Sessions:
             await self._core.db.write(lambda tx: self._strayed(tx, live, risk))
             return None
         return live.state if risk == live.state.risk else evolve(live.state, risk=risk)
+
+    async def _look(self, key: bytes, token: str) -> _Live | None:
+        """Read a session; who asks while a read is under way that the cache would keep shares it.
+
+        What a shared read returns is as fresh as what the cache gives: the read began within the last 200 ms, and
+        nothing was dropped in this process since.
+        """
+        under_way = self._reads.get(key)
+        if under_way is None or not self._cache.keeps(under_way[0]):
+            ticket = self._cache.begin()
+            under_way = self._reads[key] = ticket, asyncio.create_task(self._read_kept(ticket, key, token))
+        return await asyncio.shield(under_way[1])
+
+    async def _read_kept(self, ticket: Ticket, key: bytes, token: str) -> _Live | None:
+        try:
+            live = await self._core.db.read(lambda tx: self._read(tx, token))
+            if live is not None:
+                self._cache.put(ticket, key, live.state.user_id, live.state.session_id, live)
+            return live
+        finally:
+            if self._reads.get(key, (None,))[0] is ticket:
+                del self._reads[key]
 
     def rotate(
         self,

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -51,14 +50,6 @@ _WORDS = {"public": Permission("public"), "self": Permission("self")}
 _WEBHOOKS = "/webhooks/"
 _JOINING = ("/auth/login", "/auth/register", "/auth/magic", "/enrol")
 _NEVER_KILLED = ("/console", "/auth", "/static", "/healthz", "/account", "/enrol")
-
-
-@frozen
-class Cookies:
-    """The two cookies that mean something to us, as the browser sent them."""
-
-    session: str | None
-    pre: str | None
 
 
 class Redoubt:
@@ -188,16 +179,9 @@ class Redoubt:
 
     # -- what the middleware asks --------------------------------------------------------------------------------
 
-    def cookies(self, headers: Headers) -> Cookies:
-        """Return our two cookies; a browser cookie that we did not make counts as none."""
-        found: dict[str, str] = {}
-        for line in headers.getlist("cookie"):
-            for part in line.split(";"):
-                name, _, value = part.strip().partition("=")
-                if name in (identity_cookies.SESSION, identity_cookies.PRE) and name not in found:
-                    found[name] = value
-        pre = identity_cookies.valid_pre(found.get(identity_cookies.PRE), self.services.identity.pre_mac)
-        return Cookies(found.get(identity_cookies.SESSION), pre)
+    def valid_pre(self, sent: str | None) -> str | None:
+        """Return the browser cookie if we made it; any other counts as none."""
+        return identity_cookies.valid_pre(sent, self.services.identity.pre_mac)
 
     def body_limit(self, path: str) -> int:
         """Return how many bytes a body to `path` may have."""

@@ -26,6 +26,7 @@ from redoubt.identity.network import host_of
 
 from .body import ClientGone, form_field, read_body, replay
 from .cards import card_in
+from .heads import Heads, browser_cookies
 from .request import GuardedRequest
 
 if TYPE_CHECKING:
@@ -37,7 +38,18 @@ UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _METHODS = UNSAFE | {"GET", "HEAD", "OPTIONS"}
 _MAX_HEADER_BYTES = 32 * 1024
 _MAX_PATH = 4096
-_ONCE = (b"host", b"content-length", b"content-type", b"origin", b"authorization", b"x-csrf-token")
+_ONCE = frozenset(
+    {
+        b"host",
+        b"content-length",
+        b"content-type",
+        b"content-encoding",
+        b"origin",
+        b"authorization",
+        b"x-csrf-token",
+    }
+)
+_OURS = frozenset({b"x-request-id", b"server"})
 EVERYONE = Rule("http-address", 1200, 60)
 
 
@@ -50,6 +62,7 @@ class GuardMiddleware:
         base = urlsplit(guard.settings.app.base_url)
         self._host = base.netloc.lower()
         self._headers = guard.security_headers
+        self._names = _OURS.union(name for name, _ in self._headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Guard one connection; WebSockets are refused, lifespan starts and stops the guard's own loops."""
@@ -62,8 +75,8 @@ class GuardMiddleware:
             return
         if scope["type"] != "http":
             return
-        headers = Headers(scope=scope)
-        request = self._request(scope, headers)
+        heads = Heads(scope["headers"])
+        request = self._request(scope, heads)
         started = False
 
         async def guarded_send(message: Message) -> None:
@@ -75,7 +88,7 @@ class GuardMiddleware:
 
         scope["redoubt"] = request
         try:
-            refusal = await self._admit(scope, headers, request, receive)
+            refusal = await self._admit(scope, heads, request, receive)
             if refusal is not None:
                 await refusal(scope, receive, guarded_send)
             else:
@@ -89,29 +102,29 @@ class GuardMiddleware:
             response = self._answer(error, request)
             await response(scope, receive, guarded_send)
 
-    def _request(self, scope: Scope, headers: Headers) -> GuardedRequest:
+    def _request(self, scope: Scope, heads: Heads) -> GuardedRequest:
         guard = self._guard
         peer = (scope.get("client") or ("0.0.0.0", 0))[0]  # noqa: S104 - a name for nobody, not an address to bind
-        cookies = guard.cookies(headers)
+        session, pre = browser_cookies(heads.all(b"cookie"))
         return GuardedRequest(
             guard=guard,
             request_id=guard.core.ids.uuid7(),
             method=scope["method"].upper(),
             path=scope["path"],
-            headers=headers,
-            client_address=guard.proxies.client(peer, headers.getlist("x-forwarded-for")),
-            user_agent=headers.get("user-agent", "")[:256],
+            headers=Headers(scope=scope),
+            client_address=guard.proxies.client(peer, heads.all(b"x-forwarded-for")),
+            user_agent=heads.text(b"user-agent")[:256],
             body=b"",
-            session_token=cookies.session,
-            pre_cookie=cookies.pre,
+            session_token=session,
+            sent_pre=pre,
         )
 
     async def _admit(
-        self, scope: Scope, headers: Headers, request: GuardedRequest, receive: Receive
+        self, scope: Scope, heads: Heads, request: GuardedRequest, receive: Receive
     ) -> Response | None:
         """Let the request through (None) or return the answer that refuses it."""
         guard = self._guard
-        self._check_shape(scope, headers)
+        self._check_shape(scope, heads, request.method)
         verdict = guard.limit(EVERYONE, host_of(request.client_address))
         if not verdict.allowed:
             raise Problem(
@@ -120,40 +133,36 @@ class GuardMiddleware:
                 "Too many requests; wait and try again.",
                 headers={"Retry-After": str(verdict.retry_after)},
             )
-        limit = guard.body_limit(request.path)
-        if (
-            request.method in UNSAFE
-            or headers.get("content-length") not in (None, "0")
-            or "transfer-encoding" in headers
-        ):
-            request.body = await read_body(receive, headers.get("content-length"), limit)
-        await self._refuse_cards(scope, headers, request)
+        unsafe, declared = request.method in UNSAFE, heads.first.get(b"content-length")
+        if unsafe or declared not in (None, b"0") or b"transfer-encoding" in heads.first:
+            length = None if declared is None else declared.decode("latin-1")
+            request.body = await read_body(receive, length, guard.body_limit(request.path))
+        await self._refuse_cards(scope, request)
         guard.check_switches(request)
         await guard.authenticate(request)
-        if request.method in UNSAFE and request.subject is not None and not guard.is_webhook(request.path):
-            token = form_field(headers, request.body, "csrf_token")
+        if unsafe and request.subject is not None and not guard.is_webhook(request.path):
+            token = form_field(request.headers, request.body, "csrf_token")
             if not request.csrf_ok(token):
                 raise Problem(403, "forged", "This request did not come from a page of this app.")
         return None
 
-    def _check_shape(self, scope: Scope, headers: Headers) -> None:
-        if scope["method"].upper() not in _METHODS:
+    def _check_shape(self, scope: Scope, heads: Heads, method: str) -> None:
+        if method not in _METHODS:
             raise Problem(405, "method", "This method is not offered.")
-        if sum(len(name) + len(value) for name, value in scope["headers"]) > _MAX_HEADER_BYTES:
+        if heads.size > _MAX_HEADER_BYTES:
             raise Problem(431, "headers-too-large", "The request's headers are too large.")
         if len(scope["path"]) + len(scope.get("query_string", b"")) > _MAX_PATH:
             raise Problem(414, "path-too-long", "The address is too long.")
-        names = [name for name, _ in scope["headers"]]
-        if any(names.count(name) > 1 for name in _ONCE):
+        if not heads.repeated.isdisjoint(_ONCE):
             raise Problem(400, "bad-request", "The request cannot be understood.")
-        if "content-encoding" in headers and headers["content-encoding"].lower() != "identity":
+        if heads.text(b"content-encoding", "identity").lower() != "identity":
             raise Problem(415, "encoding", "Compressed request bodies are not accepted.")
-        if self._host and headers.get("host", "").lower() != self._host:
+        if self._host and heads.text(b"host").lower() != self._host:
             raise Problem(421, "misdirected", "This server does not answer for that name.")
 
-    async def _refuse_cards(self, scope: Scope, headers: Headers, request: GuardedRequest) -> None:
+    async def _refuse_cards(self, scope: Scope, request: GuardedRequest) -> None:
         """Card numbers never enter: not parsed, not stored, not logged; only a keyed digest remains."""
-        part = card_in(scope, headers, request.body)
+        part = card_in(scope, request.headers, request.body)
         if part is None:
             return
         whole = part if isinstance(part, bytes) else part.encode("utf-8", "replace")
@@ -173,15 +182,16 @@ class GuardMiddleware:
         return self._guard.error_response(request, as_problem(error, request.request_id))
 
     def _finish_headers(self, message: Message, request: GuardedRequest) -> None:
-        headers = MutableHeaders(raw=message.setdefault("headers", []))
-        present = {name for name, _ in message["headers"]}
-        for name, value in self._headers:
-            if name not in present:
-                message["headers"].append((name, value))
-        headers["x-request-id"] = request.request_id
-        if "server" in headers:
-            del headers["server"]
-        self._guard.finish_cookies(request, headers)
+        given = message.get("headers") or []
+        ours = self._headers
+        if not self._names.isdisjoint([name for name, _ in given]):
+            present = {name for name, _ in given}
+            given = [header for header in given if header[0] not in _OURS]
+            ours = [header for header in ours if header[0] not in present]
+        headers = [*given, *ours, (b"x-request-id", request.request_id.encode())]
+        message["headers"] = headers
+        if request.new_pre is not None:
+            self._guard.finish_cookies(request, MutableHeaders(raw=headers))
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start the guard's loops before the app's own start-up and stop them after its shutdown."""

@@ -46,12 +46,14 @@ class GuardedRequest:
     user_agent: str
     body: bytes
     session_token: str | None
-    pre_cookie: str | None
+    sent_pre: str | None = None
     subject: SessionState | None = None
     risk: int = 0
     resource: Any = None
     decision: Decision | None = None
     new_pre: str | None = field(default=None)
+    _pre: str | None = field(default=None, init=False)
+    _pre_looked_at: bool = field(default=False, init=False)
 
     @classmethod
     def of(cls, request: Request) -> GuardedRequest:
@@ -80,6 +82,17 @@ class GuardedRequest:
     def roles(self) -> frozenset[str]:
         """The signed-in user's roles."""
         return self.subject.roles if self.subject else frozenset()
+
+    @property
+    def pre_cookie(self) -> str | None:
+        """The browser cookie, if the browser sent one that we made; looked at when it is asked for."""
+        if not self._pre_looked_at:
+            self.pre_cookie = self.guard.valid_pre(self.sent_pre)
+        return self._pre
+
+    @pre_cookie.setter
+    def pre_cookie(self, value: str | None) -> None:
+        self._pre, self._pre_looked_at = value, True
 
     @property
     def step_up(self) -> bool:

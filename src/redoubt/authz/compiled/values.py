@@ -69,19 +69,22 @@ def value_of(value: Any, depth: int = 0) -> Any:
     Raises TypeError for what Cedar does not have (floats, None, numbers beyond 64 bits, too deep a nesting) and
     CedarError for an extension value that does not parse.
     """
-    from .extensions import construct
-
     if depth > MAX_DEPTH:
         raise TypeError("a value nests too deeply")
-    if isinstance(value, bool | str):
+    kind = type(value)
+    if kind is str or kind is bool:
         return value
+    if kind is EntityUid:
+        return ref_of(value)
+    if isinstance(value, str):
+        return str(value)
     if isinstance(value, int):
         if not MIN_LONG <= value <= MAX_LONG:
             raise TypeError("a number beyond 64 bits")
         return int(value)
-    if isinstance(value, EntityUid):
-        return ref_of(value)
     if isinstance(value, Extension):
+        from .extensions import construct  # which is made of these values
+
         return construct(value.fn, [value_of(item, depth + 1) for item in value.args])
     if isinstance(value, Mapping):
         if any(not isinstance(name, str) or name.startswith("__") for name in value):

@@ -12,9 +12,7 @@ import asyncio
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
-
-from attrs import frozen
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from .errors import StorageUnavailable
 
@@ -42,8 +40,7 @@ class Command(Generic[I, R]):
         raise TypeError(f"{type(self).__name__} declares no effect")
 
 
-@frozen
-class _Waiting:
+class _Waiting(NamedTuple):
     command: Command[Any, Any]
     item: Any
     loop: asyncio.AbstractEventLoop
