@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,9 +12,6 @@ from redoubt.audit.personal import MAX_DEPTH, MAX_ITEMS, Committer
 from redoubt.audit.plain import canonical_text, plain_text
 from redoubt.core.base import Core
 from redoubt.core.canonical import canonical_json
-from redoubt.core.clock import ManualClock
-from redoubt.core.db import Database
-from tests.support.core import make_core
 
 UUID = "0190aaaa-0000-7000-8000-000000000001"
 DECISION: dict[str, Any] = {
@@ -43,15 +39,6 @@ DATA = st.dictionaries(
     st.recursive(LEAVES, lambda one: st.lists(one, max_size=4) | st.dictionaries(TEXTS, one, max_size=4)),
     max_size=6,
 )
-
-
-@pytest.fixture(scope="module")
-def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Core]:
-    """Return a core whose database nobody asks."""
-    home = tmp_path_factory.mktemp("plain")
-    db = Database(f"sqlite:///{home / 'idle.db'}")
-    yield make_core(db, ManualClock(), home / "home")
-    db.close()
 
 
 def walked(core: Core, data: Any) -> tuple[str, int]:

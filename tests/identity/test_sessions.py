@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -206,3 +209,48 @@ async def test_a_browser_cookie_that_we_did_not_make_is_replaced(world: World) -
             "/auth/session", headers={"cookie": f"{cookies.PRE}={planted}"}
         )
         assert answer.headers["set-cookie"].startswith(cookies.PRE)
+
+
+async def test_many_who_ask_at_once_share_one_read(
+    world: World, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = world.client()
+    await client.register("ada@example.org")
+    token, sessions, reads = token_of(client), world.identity.sessions, []
+    real = sessions._read
+    monkeypatch.setattr(sessions, "_read", lambda tx, asked: reads.append(asked) or real(tx, asked))
+    clock.advance(timedelta(seconds=1))  # what was kept is too old
+    assert all(await asyncio.gather(*[lives(world, token) for _ in range(20)]))
+    assert reads == [token]
+    clock.advance(timedelta(seconds=1))
+    assert await lives(world, token)
+    assert len(reads) == 2
+
+
+async def test_who_asks_after_a_session_was_ended_does_not_share_a_read_from_before(
+    world: World, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = world.client()
+    await client.register("ada@example.org")
+    token, sessions = token_of(client), world.identity.sessions
+    found = await world.identity.resolve(token, "203.0.1.10", AGENT)
+    assert found is not None
+    clock.advance(timedelta(seconds=1))
+    real, begun, go = sessions._read, threading.Event(), threading.Event()
+
+    def slow(tx: Any, asked: str) -> Any:
+        live = real(tx, asked)
+        begun.set()
+        assert go.wait(20)
+        return live
+
+    monkeypatch.setattr(sessions, "_read", slow)
+    before = asyncio.create_task(lives(world, token))
+    assert await asyncio.to_thread(begun.wait, 20)
+    await world.core.db.write(lambda tx: sessions.revoke(tx, found.user_id, found.session_id))
+    monkeypatch.setattr(sessions, "_read", real)
+    after = asyncio.create_task(lives(world, token))
+    assert not await after
+    go.set()
+    await before
+    assert not await lives(world, token), "what the slow read found is not kept"

@@ -185,7 +185,7 @@ def head(event: Event, entry_id: str, at: datetime, actor_id: str, target_id: st
     Entries of one kind differ in six places; the rest is written once.
     """
     actor, target = event.actor, event.target
-    frame, names = _frame(
+    written = _frame(
         event.action,
         event.outcome,
         event.tenant,
@@ -194,6 +194,9 @@ def head(event: Event, entry_id: str, at: datetime, actor_id: str, target_id: st
         bool(event.request_id),
         None if target is None else target[0],
     )
+    if written is None:
+        return canonical_text(body(event, entry_id, at, actor_id, target_id))
+    frame, names = written
     values = {
         "session": actor.session,
         "actor": actor_id,
@@ -213,8 +216,11 @@ def _frame(
     session: bool,
     request: bool,
     target: str | None,
-) -> tuple[str, tuple[str, ...]]:
-    """Return the canonical JSON of such entries with `%s` for what differs, and the names of that in its order."""
+) -> tuple[str, tuple[str, ...]] | None:
+    """Return the canonical JSON of such entries with `%s` for what differs, and the names of that in its order.
+
+    None where what they share holds a mark itself.
+    """
     marks = _MARKS
     actor = Actor(actor_kind, marks["actor"], marks["session"] if session else None)
     event = Event(
@@ -230,4 +236,8 @@ def _frame(
     text = canonical_text(whole)
     by_mark = {f'"{mark}"': name for name, mark in marks.items()}
     names = tuple(by_mark[found] for found in _MARKED.findall(text))
+    expected = ["actor", "entry", "at"]
+    expected += ["session"] * session + ["request"] * request + ["target"] * (target is not None)
+    if sorted(names) != sorted(expected):
+        return None
     return _MARKED.sub("%s", text.replace("%", "%%")), names
