@@ -112,3 +112,25 @@ def test_an_empty_value_takes_a_variable_away(tmp_path: Path) -> None:
         assert out.read_text() == "False"
     finally:
         supervisor.stop()
+
+
+def test_services_start_side_by_side(tmp_path: Path) -> None:
+    """Each ends its start only once it has seen the other: one after the other neither would."""
+    supervisor = Supervisor(tmp_path / "log", dict(os.environ))
+    first, second = tmp_path / "first", tmp_path / "second"
+    code = (
+        "import pathlib, sys, time\n"
+        "mine, other = map(pathlib.Path, sys.argv[1:])\n"
+        "mine.with_suffix('.here').touch()\n"
+        "while not other.with_suffix('.here').exists(): time.sleep(0.01)\n"
+        "mine.touch()\n"
+        "time.sleep(60)"
+    )
+    try:
+        supervisor.start(
+            Service("first", [sys.executable, "-c", code, str(first), str(second)], first.exists),
+            Service("second", [sys.executable, "-c", code, str(second), str(first)], second.exists),
+        )
+        assert sorted(supervisor.pids) == ["first", "second"]
+    finally:
+        supervisor.stop()

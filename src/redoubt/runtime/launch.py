@@ -135,10 +135,15 @@ def running(options: RunOptions, progress: Progress) -> Iterator[Running]:
         if has_payments(settings):
             ensure_charge_keyring(settings)
         certificates = _certificates(settings)
-        progress("Preparing the databases")
-        links = _initialise(directory, settings, environment)
         supervisor = Supervisor(settings.state_dir / "log", _base_environment(settings, environment))
-        addresses = _start(supervisor, directory, settings, environment, certificates, progress)
+        progress("Preparing the databases")
+        around = _around(settings, environment)
+        supervisor.spawn(*around)  # they know nothing of the databases, so they start meanwhile
+        links = _initialise(directory, settings, environment)
+        supervisor.await_ready(*around)
+        progress("Starting the processes")
+        supervisor.start(*_own(supervisor, directory, settings, environment, certificates))
+        addresses = _addresses(settings, certificates)
         yield Running(settings, addresses, links, supervisor)
     finally:
         if supervisor is not None:
@@ -247,77 +252,69 @@ def _charge_environment(settings: Settings, environment: Mapping[str, str]) -> d
     return {name: value for name, value in environment.items() if name not in hidden}
 
 
-def _start(
+def _around(settings: Settings, environment: Mapping[str, str]) -> list[Service]:
+    """Return what a development run has around the app: a mailbox, and the provider's sandbox where money is charged."""
+    if not settings.development:
+        return []
+    state = settings.state_dir.resolve()
+    smtp, http = settings.mail.port, settings.server.mailbox_port
+    command = [
+        sys.executable,
+        "-m",
+        "redoubt.runtime.mailbox",
+        "--smtp-port",
+        str(smtp),
+        "--http-port",
+        str(http),
+    ]
+    around = [Service("mailbox", [*command, "--store", str(state / "mailbox.db")], _listens(smtp, http))]
+    if has_payments(settings):
+        around.append(_sandbox(settings, environment, state, sys.executable))
+    return around
+
+
+def _own(
     supervisor: Supervisor,
     directory: Path,
     settings: Settings,
     environment: Mapping[str, str],
     certificates: Mapping[str, Path],
-    progress: Progress,
-) -> Addresses:
-    python, state = sys.executable, settings.state_dir.resolve()
-    run = state / "run"
+) -> list[Service]:
+    """Return the app's own processes; each bears with the others' being late, so they start side by side."""
+    run = settings.state_dir.resolve() / "run"
     run.mkdir(exist_ok=True, mode=0o700)
-    mailbox = provider = charge = None
-    if settings.development:
-        progress("Starting the mailbox")
-        mail_http = settings.server.mailbox_port
-        command = [
-            python,
-            "-m",
-            "redoubt.runtime.mailbox",
-            "--smtp-port",
-            str(settings.mail.port),
-            "--http-port",
-            str(mail_http),
-        ]
-        supervisor.start(
-            Service(
-                "mailbox",
-                [*command, "--store", str(state / "mailbox.db")],
-                _listens(settings.mail.port, mail_http),
-            )
-        )
-        mailbox = f"http://mail.localhost:{mail_http}"
+    marker = run / "worker.ready"
+    marker.unlink(missing_ok=True)
+    ends = ["--dir", str(directory)]
+    own = []
     if has_payments(settings):
-        if settings.development:
-            progress("Starting the provider's sandbox")
-            provider = settings.charge.provider_url
-            supervisor.start(_sandbox(settings, environment, state, python))
-        progress("Starting the charge service")
-        charge = settings.charge.address
-        port = urlsplit(charge).port or 443
-        supervisor.start(
+        own.append(
             Service(
                 "charge",
-                [python, "-m", "redoubt.payments.charge", "--dir", str(directory)],
-                _listens(port),
+                [sys.executable, "-m", "redoubt.payments.charge", *ends],
+                _listens(urlsplit(settings.charge.address).port or 443),
                 environment=_only(_charge_environment(settings, environment), supervisor),
                 cwd=directory,
             )
         )
-    progress("Starting the worker")
-    marker = run / "worker.ready"
-    marker.unlink(missing_ok=True)
-    supervisor.start(
-        Service(
-            "worker",
-            [python, "-m", "redoubt.runtime.worker", "--dir", str(directory)],
-            marker.exists,
-            environment={"REDOUBT_PROCESS": "worker"},
-            cwd=directory,
-        )
+    worker = [sys.executable, "-m", "redoubt.runtime.worker", *ends]
+    serve = [sys.executable, "-m", "redoubt.runtime.serve", *ends]
+    return [
+        *own,
+        Service("worker", worker, marker.exists, environment={"REDOUBT_PROCESS": "worker"}, cwd=directory),
+        Service("app", serve, _answers(settings, certificates["ca"]), cwd=directory),
+    ]
+
+
+def _addresses(settings: Settings, certificates: Mapping[str, Path]) -> Addresses:
+    paid = has_payments(settings)
+    return Addresses(
+        base_url=settings.app.base_url,
+        ca_file=str(certificates["ca"].resolve()),
+        mailbox_url=f"http://mail.localhost:{settings.server.mailbox_port}" if settings.development else None,
+        provider_url=settings.charge.provider_url if paid and settings.development else None,
+        charge_url=settings.charge.address if paid else None,
     )
-    progress("Starting the app")
-    supervisor.start(
-        Service(
-            "app",
-            [python, "-m", "redoubt.runtime.serve", "--dir", str(directory)],
-            _answers(settings, certificates["ca"]),
-            cwd=directory,
-        )
-    )
-    return Addresses(settings.app.base_url, str(certificates["ca"].resolve()), mailbox, provider, charge)
 
 
 def _only(environment: Mapping[str, str], supervisor: Supervisor) -> dict[str, str]:

@@ -69,20 +69,28 @@ class Supervisor:
         """The process id of each service, for operators and for tests that kill them."""
         return {name: child.process.pid for name, child in self._children.items()}
 
-    def start(self, service: Service, *, timeout: float = 40.0) -> None:
-        """Start `service` and wait until it is ready; raises StartError with the end of its log."""
-        child = _Child(service, self._spawn(service), time.monotonic())
-        self._children[service.name] = child
+    def start(self, *services: Service, timeout: float = 60.0) -> None:
+        """Start `services` side by side and wait until all are ready; raises StartError with the end of a log."""
+        self.spawn(*services)
+        self.await_ready(*services, timeout=timeout)
+
+    def spawn(self, *services: Service) -> None:
+        """Start `services` and wait for nothing; `await_ready` has to follow."""
+        for service in services:
+            self._children[service.name] = _Child(service, self._spawn(service), time.monotonic())
+
+    def await_ready(self, *services: Service, timeout: float = 60.0) -> None:
+        """Wait until services that were spawned are ready; raises StartError with the end of the log of one that is not."""
         deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            if child.process.poll() is not None:
-                break
-            if service.ready():
-                return
-            time.sleep(0.05)
-        raise StartError(
-            f"{service.name} did not start.", hint=f"The end of its log:\n{self._tail(service.name)}"
-        )
+        for service in services:
+            while not service.ready():
+                ended = self._children[service.name].process.poll() is not None
+                if ended or time.monotonic() >= deadline:
+                    raise StartError(
+                        f"{service.name} did not start.",
+                        hint=f"The end of its log:\n{self._tail(service.name)}",
+                    )
+                time.sleep(0.05)
 
     def watch(self, stop: Callable[[], bool], on_restart: Callable[[], None] | None = None) -> None:
         """Restart whatever dies, with back-off, until `stop()` says so."""
