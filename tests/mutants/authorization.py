@@ -80,6 +80,12 @@ MUTANTS = (
                  "        request.scope[RESOURCE] = resource\n        return decision\n\n    async def _decide(")],
     ),
     Mutant(
+        "AUZ-1",
+        "lists-forget-the-condition",
+        [library("runtime/entity_store.py", "sa.select(*columns).where(table.c.tenant == tenant, condition)",
+                 "sa.select(*columns).where(table.c.tenant == tenant)")],
+    ),
+    Mutant(
         "AUZ-3",
         "decisions-forget-their-version",
         [library(_ENFORCE, '"version": decision.version,', '"version": "",')],

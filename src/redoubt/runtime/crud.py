@@ -1,7 +1,7 @@
 """The JSON API of one entity: list, create, read, update, delete and its moves.
 
 Permissions are decided before a handler runs; here every write is one transaction with its audit event, bound to
-the version of the row that was judged, and every row of a list is decided about on its own.
+the version of the row that was judged, and a list asks the database for no row that the policies do not show.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ from starlette.responses import JSONResponse, Response
 from redoubt.audit import record
 from redoubt.authz import Entity as Resource
 from redoubt.authz import collection_entity
+from redoubt.authz.filter import ListFilter
 from redoubt.core.base import Core
 from redoubt.core.db import Tx
 from redoubt.core.problem import Problem
 from redoubt.webhooks.outbox import emit
 
 from . import entity_store as store
+from . import lists
 from .entities import Entities, EntityType, Row
 from .fields import FieldError, parse_id
 from .request import GuardedRequest
 
 PAGE = 50
 MOST = 100
-_SCANNED = 1000  # rows looked at for one page of a list; a caller who may read few gets a shorter page
+_SCANNED = 1000  # rows decided about one by one for one page, where an entity asks for that
 
 
 @define(eq=False)
@@ -110,26 +112,12 @@ class Crud:
         """Return a page of readable rows and the id to continue after; raises Problem 422 for a bad query."""
         g = GuardedRequest.of(request)
         limit, after = _paging(request)
-        owner = self._owner_only(g)
-        found: list[Row] = []
-        for _ in range(_SCANNED // MOST):
-            batch = await self._batch(g, after, owner)
-            for row in batch:
-                if self._may(g, "read", row):
-                    found.append(row)
-                    if len(found) > limit:
-                        return found[:limit], str(found[limit - 1]["id"])
-            if len(batch) < MOST:
-                return found, None
-            after = batch[-1]["id"]
-        return found, after
+        return await self._page(g, limit, after)
 
     async def readable(self, request: Request, most: int) -> list[Row]:
         """Return up to `most` of the newest rows that the caller may read, to choose from."""
-        g = GuardedRequest.of(request)
-        table = self.entities.table(self.name)
-        rows = await g.read(lambda tx: store.page(tx, table, g.tenant, None, most, self._owner_only(g)))
-        return [row for row in rows if self._may(g, "read", row)]
+        rows, _ = await self._page(GuardedRequest.of(request), most, None)
+        return rows
 
     async def one(self, request: Request, row_id: str) -> Row | None:
         """Return a row where the caller may read it."""
@@ -237,9 +225,32 @@ class Crud:
         if self.hold is not None:
             self.hold(tx, row)
 
-    async def _batch(self, g: GuardedRequest, after: str | None, owner: str | None) -> list[Row]:
+    async def _page(self, g: GuardedRequest, limit: int, after: str | None) -> tuple[list[Row], str | None]:
+        """Return up to `limit` readable rows older than `after`, and where to continue.
+
+        The query itself holds what the policies say. Only where it cannot hold all of it, and the entity asks for that,
+        rows are decided about one by one; such a page may be short.
+        """
+        table, shown = self.entities.table(self.name), await lists.readable(g, self.entities, self.name)
+        if shown.exact:
+            rows = await g.read(lambda tx: store.page(tx, table, g.tenant, after, limit + 1, shown))
+            return rows[:limit], str(rows[limit - 1]["id"]) if len(rows) > limit else None
+        found: list[Row] = []
+        for _ in range(_SCANNED // MOST):
+            batch = await self._batch(g, after, shown)
+            for row in batch:
+                if self._may(g, "read", row):
+                    found.append(row)
+                    if len(found) > limit:
+                        return found[:limit], str(found[limit - 1]["id"])
+            if len(batch) < MOST:
+                return found, None
+            after = batch[-1]["id"]
+        return found, after
+
+    async def _batch(self, g: GuardedRequest, after: str | None, shown: ListFilter) -> list[Row]:
         table = self.entities.table(self.name)
-        return await g.read(lambda tx: store.page(tx, table, g.tenant, after, MOST, owner))
+        return await g.read(lambda tx: store.page(tx, table, g.tenant, after, MOST, shown))
 
     async def _find(self, request: Request, row_id: Any) -> Row | None:
         g = GuardedRequest.of(request)
@@ -257,18 +268,6 @@ class Crud:
 
     def _may_refer(self, g: GuardedRequest) -> Callable[[str, Row], bool]:
         return lambda name, row: allows(g, f"{name}.read", self.entities[name].resource(row))
-
-    def _owner_only(self, g: GuardedRequest) -> str | None:
-        """Return the caller's id where no state of a stranger's row may be read: the query need not fetch any."""
-        if not self.kind.owned or g.user_id is None:
-            return None
-        for state in self.kind.states or (None,):
-            row: dict[str, Any] = {"id": "stranger", "tenant": g.tenant, "owner_id": "stranger"}
-            if state is not None and self.kind.state_field is not None:
-                row[self.kind.state_field] = state
-            if self._may(g, "read", row):
-                return None
-        return g.user_id
 
 
 def allows(

@@ -6,7 +6,8 @@ them. What is not declared cannot be written: an unknown or server-set field is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from collections.abc import Mapping as Values
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,17 @@ from attrs import field, frozen
 
 from redoubt.authz import Entity as Resource
 from redoubt.authz import user_uid
+from redoubt.authz.access import USER_TYPE
+from redoubt.authz.filter import EntityTable, Filters, Mapping, Reference, Value
+from redoubt.authz.policyset import PolicySet
 from redoubt.core.db import Domain, Timestamp
 from redoubt.core.problem import Problem
 
 from .fields import Boolean, Field, FieldError, Money, Ref, State, Text
 
-Row = Mapping[str, Any]
+Row = Values[str, Any]
+
+_VERSIONS_KEPT = 16  # the app's own policies and those of tenants that have their own
 
 
 @frozen
@@ -37,17 +43,19 @@ class EntityType:
     """A kind of row.
 
     `name` is what permissions call it, `plural` its place in addresses. `owned` rows belong to whoever made them.
-    `events` are those that an outgoing webhook wants.
+    `events` are those that an outgoing webhook wants. `post_filter` lets lists fetch rows and decide about each where
+    a policy cannot be said in SQL; without it such a list is refused.
     """
 
     name: str
     plural: str
-    fields: Mapping[str, Field]
+    fields: Values[str, Field]
     owned: bool = True
     title: str = ""
     label: str = ""
-    moves: Mapping[str, Move] = field(factory=dict)
+    moves: Values[str, Move] = field(factory=dict)
     events: frozenset[str] = field(default=frozenset(), converter=frozenset)
+    post_filter: bool = False
 
     @property
     def word(self) -> str:
@@ -63,6 +71,12 @@ class EntityType:
     def states(self) -> tuple[str, ...]:
         """Its states; the first is where rows begin."""
         return next((kind.states for kind in self.fields.values() if isinstance(kind, State)), ())
+
+    @property
+    def amount_field(self) -> str | None:
+        """The name of its money field, if it has exactly one."""
+        money = [name for name, kind in self.fields.items() if isinstance(kind, Money)]
+        return money[0] if len(money) == 1 else None
 
     @property
     def label_field(self) -> str | None:
@@ -118,6 +132,19 @@ class EntityType:
             attrs["state"] = row[self.state_field]
         return Resource(self.name, row["id"], attrs)
 
+    def mapped(self, table: sa.Table) -> EntityTable:
+        """Return in which columns a query finds what `resource` shows policies of a row."""
+        attributes: dict[str, Value | Reference] = {"tenant": Value(table.c.tenant, "String")}
+        if self.owned:
+            attributes["owner"] = Reference(table.c.owner_id, USER_TYPE)
+        if self.state_field is not None:
+            attributes["state"] = Value(table.c[self.state_field], "String")
+        return EntityTable(self.name, table.c.id, attributes, closed=True)
+
+    def row_context(self, table: sa.Table) -> dict[str, Value]:
+        """Return in which columns a query finds what a row adds to the context."""
+        return {} if self.amount_field is None else {"amount": Value(table.c[self.amount_field], "Long")}
+
     def to_be(self, tenant: str, owner: str | None) -> Resource:
         """Return the row that a create would make, as policies see it."""
         row: dict[str, Any] = {"id": "new", "tenant": tenant, "owner_id": owner}
@@ -127,8 +154,7 @@ class EntityType:
 
     def amount(self, row: Row) -> int | None:
         """Return the row's amount where it has one money field, for rules with a bound."""
-        money = [name for name, kind in self.fields.items() if isinstance(kind, Money)]
-        value = row.get(money[0]) if len(money) == 1 else None
+        value = row.get(self.amount_field) if self.amount_field is not None else None
         return value if isinstance(value, int) else None
 
     def to_json(self, row: Row) -> dict[str, Any]:
@@ -153,6 +179,8 @@ class Entities:
     migrations: Path
     metadata: sa.MetaData = field(factory=sa.MetaData, eq=False)
 
+    _filters: dict[str, Filters] = field(factory=dict, init=False, eq=False, repr=False)
+
     def __attrs_post_init__(self) -> None:
         for kind in self.types:
             _make_table(kind, self.metadata, {other.name: table_name(other.plural) for other in self.types})
@@ -163,6 +191,16 @@ class Entities:
     def table(self, name: str) -> sa.Table:
         """Return the table of the entity `name`."""
         return self.metadata.tables[table_name(self[name].plural)]
+
+    def filters(self, policies: PolicySet) -> Filters:
+        """Return `policies` as they are read for lists, once a version. Raises Untranslatable."""
+        found = self._filters.get(policies.version)
+        if found is None:
+            found = Filters(policies, Mapping(*(kind.mapped(self.table(kind.name)) for kind in self.types)))
+            while len(self._filters) >= _VERSIONS_KEPT:
+                self._filters.pop(next(iter(self._filters)), None)
+            self._filters[policies.version] = found
+        return found
 
     @property
     def domain(self) -> Domain:
@@ -175,12 +213,12 @@ def table_name(plural: str) -> str:
     return f"app_{plural}"
 
 
-def invalid(errors: Mapping[str, str]) -> Problem:
+def invalid(errors: Values[str, str]) -> Problem:
     """Return the one problem for input that was understood and refused; `errors` says why, by field."""
     return Problem(422, "invalid", "Some fields cannot be accepted.", extra={"errors": dict(errors)})
 
 
-def _make_table(kind: EntityType, metadata: sa.MetaData, tables: Mapping[str, str]) -> sa.Table:
+def _make_table(kind: EntityType, metadata: sa.MetaData, tables: Values[str, str]) -> sa.Table:
     name = table_name(kind.plural)
     columns: list[Any] = [
         sa.Column("id", sa.Text, primary_key=True),
@@ -199,7 +237,7 @@ def _make_table(kind: EntityType, metadata: sa.MetaData, tables: Mapping[str, st
     return table
 
 
-def _column(key: str, declared: Field, tables: Mapping[str, str]) -> sa.Column[Any]:
+def _column(key: str, declared: Field, tables: Values[str, str]) -> sa.Column[Any]:
     always = declared.required or isinstance(declared, State | Boolean)
     points = (
         [sa.ForeignKey(f"{tables[declared.to]}.id", name=f"{key}_exists")]

@@ -8,12 +8,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from redoubt.authz.filter import ListFilter
 from redoubt.core.base import Core
 from redoubt.core.db import Tx
 from redoubt.core.problem import Problem
 
 from .entities import Entities, Row, invalid
 from .fields import Lines, Money, Ref
+
+_MOST_PARTS = 8  # beyond these one pass with all of them is cheaper
 
 
 def find(tx: Tx, table: sa.Table, row_id: str, tenant: str) -> Row | None:
@@ -24,14 +27,25 @@ def find(tx: Tx, table: sa.Table, row_id: str, tenant: str) -> Row | None:
     return dict(found) if found is not None else None
 
 
-def page(tx: Tx, table: sa.Table, tenant: str, after: str | None, limit: int, owner: str | None) -> list[Row]:
-    """Return up to `limit` rows of the tenant, newest first, older than the row `after`; of one owner where given."""
-    query = sa.select(table).where(table.c.tenant == tenant)
-    if after is not None:
-        query = query.where(table.c.id < after)
-    if owner is not None:
-        query = query.where(table.c.owner_id == owner)
-    return [dict(row) for row in tx.execute(query.order_by(table.c.id.desc()).limit(limit)).mappings()]
+def page(tx: Tx, table: sa.Table, tenant: str, after: str | None, limit: int, shown: ListFilter) -> list[Row]:
+    """Return up to `limit` rows of the tenant on which `shown` holds, newest first, older than the row `after`.
+
+    Where several permits may show a row, each is looked through on its own, so that each can use its own index and
+    stops at `limit` rows.
+    """
+
+    def newest(condition: sa.ColumnElement[bool], *columns: Any) -> sa.Select[Any]:
+        query = sa.select(*columns).where(table.c.tenant == tenant, condition)
+        if after is not None:
+            query = query.where(table.c.id < after)
+        return query.order_by(table.c.id.desc()).limit(limit)
+
+    if 1 < len(shown.parts) <= _MOST_PARTS:
+        ids = [sa.select(newest(part, table.c.id).subquery().c.id) for part in shown.parts]
+        query = newest(table.c.id.in_(sa.union(*ids)), table)
+    else:
+        query = newest(shown.condition, table)
+    return [dict(row) for row in tx.execute(query).mappings()]
 
 
 def insert(

@@ -17,13 +17,14 @@ from .mapping import (
     Untranslatable,
     Value,
 )
-from .reader import Known, ListFilter, list_filter
+from .reader import Filters, Known, ListFilter, list_filter
 
 __all__ = [
     "Attribute",
     "Child",
     "Closure",
     "EntityTable",
+    "Filters",
     "Known",
     "Link",
     "ListFilter",

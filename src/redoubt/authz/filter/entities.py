@@ -45,12 +45,16 @@ class World:
         match base:
             case Constant(kind="Record", value=fields):
                 return dict(fields).get(name, FAILED)  # type: ignore[no-any-return]
-            case Record(of=owner, fields=nested):
+            case Record(of=owner, fields=nested, known=known):
+                if known is not None and name not in nested.fields:
+                    return known.get(name, FAILED)
                 return self._read(owner, self._mapped(nested.fields, name, owner), base.there)
             case Scalar(kind="Entity"):
                 entity = base
         if isinstance(entity, Scalar):
             table = self.mapping.table(entity.type or "")
+            if table.closed and name not in table.attributes:
+                return FAILED
             return self._read(entity, self._mapped(table.attributes, name, entity), entity.there)
         return constant(entity.attrs[name]) if entity is not None and name in entity.attrs else FAILED
 
@@ -69,7 +73,7 @@ class World:
             case _:
                 return Truth(False, False)
         found = self.attribute(base, name)
-        present = found.there if isinstance(found, Scalar | Rows | Record) else False
+        present = found.there if isinstance(found, Scalar | Rows | Record) else isinstance(found, Constant)
         return Truth(every(base.there, present), every(base.there, negate(present)))
 
     def _mapped(self, attributes: Any, name: str, entity: Scalar) -> at.Attribute:

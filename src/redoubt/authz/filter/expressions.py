@@ -10,7 +10,7 @@ from cedarpy import pst
 
 from ..models import EntityUid
 from .entities import World
-from .extensions import EXTENSION_OPERATORS, Judge, reads_row, uses_extensions
+from .extensions import EXTENSION_OPERATORS, Judge, uses_extensions
 from .mapping import Untranslatable
 from .sql import MAX_LONG, MIN_LONG, SQL, Arithmetic, Condition, Fits, Matches, every, negate, some
 from .values import (
@@ -97,7 +97,7 @@ class Reader:
     def _binary(self, expr: pst.Expr, op: str, left: pst.Expr, right: pst.Expr) -> Part:
         if op in ("and", "or"):
             return self._logic(op, left, right)
-        if uses_extensions(expr) and (op in EXTENSION_OPERATORS or not reads_row(expr)):
+        if uses_extensions(expr) and (op in EXTENSION_OPERATORS or not self.judge.reads_row(expr)):
             return self.judge.constant(expr)
         a, b = self.read(left), self.read(right)
         if isinstance(a, Failed) or isinstance(b, Failed):

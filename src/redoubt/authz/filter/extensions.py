@@ -43,22 +43,36 @@ def uses_extensions(expr: Any) -> bool:
     )
 
 
-def reads_row(expr: Any) -> bool:
-    """Say whether the resource stands anywhere in `expr`."""
-    return any(isinstance(node, pst.Var) and node.name == "resource" for node in _nodes(expr))
-
-
 @frozen
 class Judge:
-    """Asks the reference engine about the question's principal, action, context and entities."""
+    """Asks the reference engine about the question's principal, action, context and entities.
+
+    `of_row` names the fields of the context that are the row's.
+    """
 
     question: AuthzRequest
+    of_row: frozenset[str] = frozenset()
+
+    def reads_row(self, expr: Any) -> bool:
+        """Say whether the resource, or a field of the context that is the row's, stands anywhere in `expr`."""
+        bare = 0
+        for node in _nodes(expr):
+            match node:
+                case pst.Var(name="resource"):
+                    return True
+                case pst.Var(name="context"):
+                    bare += 1
+                case pst.GetAttr(base=pst.Var(name="context"), attr=name) if name not in self.of_row:
+                    bare -= 1
+                case pst.HasAttr(base=pst.Var(name="context"), attrs=names) if names[0] not in self.of_row:
+                    bare -= 1
+        return bool(self.of_row) and bare > 0
 
     def constant(self, expr: pst.Expr) -> Part:
         """Return what a boolean `expr` is; raises Untranslatable where a row has a part in it or it is no boolean."""
         boolean = isinstance(expr, pst.UnaryOp | pst.BinaryOp) and expr.op in _BOOLEAN
         deep = any(isinstance(node, pst.GetAttr) and not _near(node.base) for node in _nodes(expr))
-        if not boolean or deep or reads_row(expr):
+        if not boolean or deep or self.reads_row(expr):
             raise Untranslatable("an extension value that a row has a part in.", hint="Decide row by row.")
         policy = pst.Template(
             "asked",

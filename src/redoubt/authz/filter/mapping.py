@@ -107,13 +107,17 @@ def _parents(
 
 @frozen
 class EntityTable:
-    """One entity type: the column with its id, its attributes, tags and parents."""
+    """One entity type: the column with its id, its attributes, tags and parents.
+
+    `closed` says that an entity of it has no other attributes: one that is not listed is absent, rather than unknown.
+    """
 
     type: str
     id: sa.Column[Any]
     attributes: collections.abc.Mapping[str, Attribute] = field(factory=dict)
     parents: tuple[Parent | Link | Closure, ...] = field(default=(), converter=_parents)
     tags: Tags | None = None
+    closed: bool = False
 
 
 @frozen(init=False)

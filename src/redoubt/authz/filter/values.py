@@ -80,11 +80,16 @@ class Fields:
 
 @frozen(eq=False)
 class Record:
-    """A record in columns of the entity `of`."""
+    """A record in columns of the entity `of`.
+
+    `known` holds its other fields, where there can be such: the context of a question about rows. A field that is
+    neither known nor in a column is absent then.
+    """
 
     of: Scalar
     fields: at.Nested
     there: Condition
+    known: dict[str, Constant] | None = None
 
 
 Part = Constant | Failed | Truth | Scalar | Rows | Listed | Fields | Record
