@@ -17,8 +17,8 @@ FORGETFUL = library(
 
 LOGGED = library(
     "runtime/middleware.py",
-    "        guard = self._guard\n        self._check_shape(scope, headers)\n",
-    "        guard = self._guard\n        self._check_shape(scope, headers)\n"
+    "        guard = self._guard\n        self._check_shape(scope, heads, request.method)\n",
+    "        guard = self._guard\n        self._check_shape(scope, heads, request.method)\n"
     '        log.info("%s %s", request.method, request.path.split("/"))\n',
 )
 """No fault while the redactor stands: an app may log the parts of its addresses."""

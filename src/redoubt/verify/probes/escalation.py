@@ -71,7 +71,7 @@ def _one_kind(lab: Lab, attack: Attack, shop: Workshop, kind: Resource, first: T
             first.path.replace(first.id, "0" * 8 if not first.id.isdigit() else "99999999")
         )
         attack.positive("a missing id is not found", not missing.ok)
-    if kind.listing is not None and not shares(lab, kind.listing):
+    if kind.listing is not None and not _lists_all(lab, kind):
         listed = bob.browser.get(kind.listing.path)
         attack.check(
             not _leaks(listed, first), f"{kind.listing.key} lists another's object", listed, first.canary
@@ -96,6 +96,14 @@ def _one_kind(lab: Lab, attack: Attack, shop: Workshop, kind: Resource, first: T
             first.reread().ok or kind.read is None, f"{kind.delete.key} deleted another's object", gone
         )
     attack.positive("his session is still alive", twin is None or kind.read is None or twin.reread().ok)
+
+
+def _lists_all(lab: Lab, kind: Resource) -> bool:
+    """Say whether a list may show everybody's: that one may list does not say that one may read all that there is."""
+    listing = kind.listing
+    if listing is None or listing.open or listing.key in lab.target.public:
+        return True
+    return kind.read is None and shares(lab, listing)
 
 
 def _leaks(answer: Answer, thing: Thing) -> bool:
