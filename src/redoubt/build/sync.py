@@ -15,7 +15,8 @@ from redoubt.supply import parse_lock
 
 from .lock import DATA
 
-_READ_BY_HAND = {"cedarpy": "Apache-2.0"}  # its metadata names no licence; its LICENSE file is this one
+_READ_BY_HAND = {"cedarpy": "Apache-2.0", "colorama": "BSD-3-Clause"}
+"""cedarpy's metadata names no licence, its LICENSE file does; colorama is installed on Windows only."""
 _TEST_TOOLS = ("iniconfig", "pluggy", "pytest")
 _CLASSIFIERS = {
     "MIT License": "MIT",
