@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -135,12 +136,22 @@ def parse_folder(folder: Path) -> PolicySet:
 
 
 def from_body(body: Mapping[str, Any], expected: str) -> PolicySet:
-    """Rebuild a stored set; raises CorruptPolicies unless its hash is `expected` and it parses and checks again."""
-    if version_of(body) != expected:
+    """Rebuild a stored set; raises CorruptPolicies unless its hash is `expected` and it parses and checks again.
+
+    The hash is checked each time. What has it is the same set each time, so it is parsed once and kept for a while.
+    """
+    text = canonical_json(dict(body))
+    if sha256_hex(text) != expected:
         raise CorruptPolicies(
             "stored policies do not have the hash they are stored under.",
             hint="Restore the table policy_versions from a backup.",
         )
+    return _restored(expected, text)
+
+
+@lru_cache(maxsize=16)
+def _restored(expected: str, text: bytes) -> PolicySet:
+    body = json.loads(text)
     try:
         files = {item["id"]: item["text"] for item in body["policies"]}
         # What is stored under its hash was checked for forbids that may err when it was taken in.
