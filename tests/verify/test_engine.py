@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 from redoubt.cli.verify import app
 from redoubt.controls import Evidence, Outcome, Verdict, catalogue
 from redoubt.verify import Options, TargetInvalid, TargetUnreachable, verify
-from redoubt.verify.engine import _judge, _Tally, ordered
+from redoubt.verify.engine import _judge, _Tally
 from redoubt.verify.errors import NoSubject, Unshown
 from redoubt.verify.probe import Trial, registered
+from redoubt.verify.schedule import ordered
 
 FOREIGN = Path(__file__).parents[1] / "foreign"
 run = CliRunner().invoke

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,15 @@ from redoubt.core.ids import SystemIds
 from .chromium import find_chromium
 from .errors import HostRefused, LoginFailed, NoSubject, TargetInvalid, TargetUnreachable, Unshown
 from .lab import Lab, World
-from .launch import Running, fill, launched
+from .launch import Running, child_environment, fill, launched
 from .masking import Masker
 from .openapi import Api
 from .people import People
 from .probe import Probe, Trial, registered
+from .schedule import LANES, ordered, side_by_side
 from .target import Target, load, parse
 from .transport import is_loopback, tls_context
+from .warm import Warm
 
 _LATER = {"commands", "command_env"}
 
@@ -88,6 +89,14 @@ class _Tally:
     add: str = ""
     seconds: float = 0.0
 
+    def add_up(self, other: _Tally) -> None:
+        """Add what another probe of the same control has shown."""
+        self.evidence += other.evidence
+        self.unshown += other.unshown
+        self.nothing += other.nothing
+        self.add = self.add or other.add
+        self.seconds += other.seconds
+
 
 def verify(options: Options, watcher: Watcher | None = None) -> Report:
     """Attack the app that `options` name and return the verdict of every control.
@@ -117,12 +126,16 @@ def prepared(options: Options, say: Callable[[str], None]) -> Iterator[World]:
     target = _target(options, folder)
     with ExitStack() as stack:
         running: Running | None = None
+        warm: Warm | None = None
         variables: dict[str, str] = {}
         if folder is not None:
             if target.start is None:
                 raise TargetInvalid(
                     "the target does not say how the app is started.", hint="Add start: {command: …}"
                 )
+            warm = _warmed(target)
+            if warm is not None:
+                stack.callback(warm.close)
             running = stack.enter_context(launched(target.start, folder, say))
             variables = running.variables()
             variables |= {f"ready:{name}": _plain(value) for name, value in running.ready().items()}
@@ -136,12 +149,20 @@ def prepared(options: Options, say: Callable[[str], None]) -> Iterator[World]:
             options.subject if folder is None else target.target or f"http://127.0.0.1:{variables['port']}"
         ).rstrip("/")
         _refuse_foreign_hosts(base, target)
-        world = _world(options, target, base, running, variables, folder)
+        world = _world(options, target, base, running, variables, folder, warm)
         stack.callback(world.close)
         say("looking at the app")
         _reach(world)
         world.api = _description(world, folder)
         yield world
+
+
+def _warmed(target: Target) -> Warm | None:
+    """Start the server of the product's own commands where the target uses them: it imports while the app starts."""
+    if not any("redoubt" in command for command in target.commands.values()):
+        return None
+    plain = {name: value for name, value in target.command_env.items() if "{" not in value}
+    return Warm.start(child_environment(plain, []))
 
 
 def _target(options: Options, folder: Path | None) -> Target:
@@ -195,6 +216,7 @@ def _world(
     running: Running | None,
     variables: dict[str, str],
     folder: Path | None,
+    warm: Warm | None,
 ) -> World:
     secrets: dict[str, str] = dict(running.secrets) if running else {}
     if target.secrets and Path(target.secrets).is_file():
@@ -208,7 +230,7 @@ def _world(
     people = People(target, ids.random_bytes, lambda text: text)
     world = World(
         target, base, context, masker, people, random.Random(options.seed), repo=repo, running=running,  # noqa: S311
-        variables=variables, secrets=secrets, chromium=find_chromium() if options.browser else None,
+        variables=variables, secrets=secrets, chromium=find_chromium() if options.browser else None, warm=warm,
     )  # fmt: skip
     world.people = People(target, ids.random_bytes, world.secret)
     return world
@@ -246,13 +268,6 @@ def _wanted(only: Iterable[str]) -> list[Control]:
     return [control for control in catalogue() if control.id in ids]
 
 
-def ordered(probes: Sequence[Probe], seed: int) -> list[Probe]:
-    """Return probes by phase, each phase in an order of its own that depends on the seed alone."""
-    return sorted(
-        probes, key=lambda one: (one.phase, zlib.crc32(f"{seed}:{one.control}:{one.name}".encode()))
-    )
-
-
 def _run(world: World, wanted: list[Control], options: Options, watcher: Watcher) -> list[Finding]:
     ids = {control.id for control in wanted}
     probes = ordered([one for one in registered() if one.control in ids], options.seed)
@@ -264,15 +279,20 @@ def _run(world: World, wanted: list[Control], options: Options, watcher: Watcher
     left = {control: [one for one in probes if one.control == control] for control in ids}
     findings: dict[str, Finding] = {}
     end = time.monotonic() + options.budget
-    for done, one in enumerate(probes):
-        tally = tallies[one.control]
+
+    def attempt(one: Probe) -> _Tally:
         if time.monotonic() > end:
-            tally.unshown.append("the budget was spent before its turn (give more with --budget)")
-        else:
-            watcher.begin(one.control, one.name, done, len(probes))
-            number = numbers[one.control, one.name]
-            rng = random.Random(f"{options.seed}:{one.control}:{one.name}")  # noqa: S311 - repeatable, guards nothing
-            _try(one, Lab(world, number, Trial(), rng, end), tally)
+            return _Tally(unshown=["the budget was spent before its turn (give more with --budget)"])
+        rng = random.Random(f"{options.seed}:{one.control}:{one.name}")  # noqa: S311 - repeatable, guards nothing
+        return _try(one, Lab(world, numbers[one.control, one.name], Trial(), rng, end))
+
+    def waiting(one: Probe, done: int) -> None:
+        watcher.begin(one.control, one.name, done, len(probes))
+
+    lanes = LANES if world.running is not None and world.people.self_made else 1
+    for one, shown in side_by_side(probes, attempt, waiting, lanes):
+        tally = tallies[one.control]
+        tally.add_up(shown)
         left[one.control].remove(one)
         if not left[one.control]:
             findings[one.control] = finding = _judge(one.control, tally)
@@ -285,24 +305,26 @@ def _run(world: World, wanted: list[Control], options: Options, watcher: Watcher
     return [findings[control.id] for control in wanted]
 
 
-def _try(one: Probe, lab: Lab, tally: _Tally) -> None:
+def _try(one: Probe, lab: Lab) -> _Tally:
     began = time.monotonic()
+    tally = _Tally()
     try:
         one.run(lab)
     except NoSubject as nothing:
         tally.nothing.append(nothing.reason)
     except Unshown as unshown:
         tally.unshown.append(f"{one.name}: {unshown.reason}")
-        tally.add = tally.add or unshown.add
+        tally.add = unshown.add
     except LoginFailed as error:
         tally.unshown.append(f"{one.name}: {error}")
     except Exception as error:  # a probe that crashes shows nothing, and says so
         tally.unshown.append(
             f"{one.name}: the probe stumbled over {type(error).__name__}: {str(error)[:200]}"
         )
-    tally.evidence += lab.trial.evidence(lab.world.masker)
+    tally.evidence = lab.trial.evidence(lab.world.masker)
     tally.add = tally.add or lab.trial.add
-    tally.seconds += time.monotonic() - began
+    tally.seconds = time.monotonic() - began
+    return tally
 
 
 def _judge(control: str, tally: _Tally) -> Finding:

@@ -85,6 +85,15 @@ class World:
                 self._warm = Warm.start(environment)
             return self._warm
 
+    def unused(self, kind: str, make: Callable[[], int]) -> int:
+        """Return a number from `make` that no probe of this run was given before for this `kind`."""
+        with self._lock:
+            used: set[int] = self.notes.setdefault(f"unused {kind}", set())
+            while (number := make()) in used:
+                continue
+            used.add(number)
+            return number
+
     def close(self) -> None:
         """Close every connection, and end the server of commands."""
         if self._warm is not None:
@@ -192,13 +201,18 @@ class Lab:
         browser.send(method, path, json={} if method == "POST" else None)
 
     def wait(self, until: Callable[[], Any], seconds: float = 10.0, every: float = 0.1) -> Any:
-        """Ask again and again until the answer is true, at most `seconds`; return the last answer."""
+        """Ask again and again until the answer is true, at most `seconds`; return the last answer.
+
+        What takes long is asked more and more rarely, so that asking does not keep the app from getting there.
+        """
         end = time.monotonic() + seconds
+        rarest = max(every, 0.5)
         while True:
             found = until()
             if found or time.monotonic() >= end:
                 return found
             time.sleep(every)
+            every = min(every * 1.25, rarest)
 
     def mails(self, address: str) -> list[dict[str, Any]]:
         """Return the mails to an address, newest first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -38,6 +39,7 @@ class People:
         self._links: list[str] = []
         self._minter: Person | None = None
         self._used: dict[str, int] = {}
+        self._minting = threading.RLock()
         given = target.passkeys.links if target.passkeys else []
         self._links = [given] if isinstance(given, str) else list(given)
 
@@ -53,6 +55,11 @@ class People:
         for entry in self._target.auth:
             found.setdefault(entry.role or entry.name, "account")
         return found
+
+    @property
+    def self_made(self) -> bool:
+        """Whether everybody is made anew, so that no two probes ever share an account."""
+        return set(self.roles().values()) <= {"register", "sign_up", "enrol"}
 
     def make(self, role: str, name: str, browser: Browser, minter: Browser) -> Person:
         """Return a new person with `role`, logged in; raises Unshown when the target file offers no way."""
@@ -127,6 +134,10 @@ class People:
 
     def mint(self, role: str, email: str, browser: Browser) -> str:
         """Return an enrolment link for `role`: an unused operator link, or one that an operator mints."""
+        with self._minting:  # one operator's browser mints for all, one at a time
+            return self._mint(role, email, browser)
+
+    def _mint(self, role: str, email: str, browser: Browser) -> str:
         keys = self._passkeys()
         if role == "operator" and self._links and self._minter is not None:
             return self._links.pop(0)

@@ -23,24 +23,39 @@ _MOST_EXCHANGES = 60
 _MOST_BEFORE = 24
 
 
+ASIDE = "aside"
+"""The group of probes that never touch the running app: they run meanwhile, however much the others disturb it."""
+
+
 @frozen
 class Probe:
-    """A named experiment on one control. Later phases disturb the app more, so they run later."""
+    """A named experiment on one control. Later phases disturb the app more, so they run later.
+
+    Probes of one phase and one group (`beside`) may run side by side; those of no group run alone.
+    """
 
     control: str
     name: str
     run: Callable[[Lab], None]
     phase: int
+    beside: str = ""
 
 
 _PROBES: list[Probe] = []
 
 
-def probe(control: str, *, phase: int = NORMAL) -> Callable[[Callable[[Lab], None]], Callable[[Lab], None]]:
-    """Register a function as a probe of `control`."""
+def probe(
+    control: str, *, phase: int = NORMAL, beside: str | None = None
+) -> Callable[[Callable[[Lab], None]], Callable[[Lab], None]]:
+    """Register a function as a probe of `control`.
+
+    What alters more than its own people and things (a restart, a fault, a switch, a secret, a limit) runs alone. That
+    is so by default, but for NORMAL probes, which are one group unless they say `beside=""`.
+    """
+    group = ("normal" if phase == NORMAL else "") if beside is None else beside
 
     def register(run: Callable[[Lab], None]) -> Callable[[Lab], None]:
-        _PROBES.append(Probe(control, run.__name__.strip("_").replace("_", " "), run, phase))
+        _PROBES.append(Probe(control, run.__name__.strip("_").replace("_", " "), run, phase, group))
         return run
 
     return register

@@ -48,7 +48,7 @@ def payment_failures(lab: Lab) -> None:
         attack.check(not lost and till.charges(sale) == 1, "the payment was lost with the outage")
 
 
-@probe("VAL-7", phase=2)
+@probe("VAL-7", phase=2, beside="refunds")
 def double_submits_and_refund_abuse(lab: Lab) -> None:
     """Submit twice and at once; refund more than was charged, twice, and another's."""
     till = Till(lab)
@@ -123,7 +123,7 @@ def refunds_race_a_cap(lab: Lab) -> None:
             list(pool.map(lambda pair: approve(till, approvers[pair[0] % 2], pair[1]), enumerate(ids)))
 
         def refunded() -> int:
-            return sum(int(one.get("amount", 0)) for sale in sales for one in till.refunds(sale))
+            return sum(int(one.get("amount", 0)) for one in till.refunds(*sales))
 
         lab.wait(lambda: refunded() >= share, 25, 0.5)
         lab.wait(lambda: refunded() > cap, 4, 0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -87,13 +88,18 @@ class Effects:
 
     def count(self, canary: str) -> int:
         """Return how many entries of the list hold the canary."""
+        return self.counts([canary])[canary]
+
+    def counts(self, canaries: Sequence[str]) -> dict[str, int]:
+        """Return for each canary how many entries hold it, all from one reading of the list."""
         if self._effect is None or self._reader is None:
             raise Unshown(
                 "what a delivery does cannot be seen",
                 add="webhooks: [{effect: {read: GET /api/things, as: user}}]",
             )
         browser = self._reader.browser if isinstance(self._reader, Person) else self._reader
-        return sum(canary in json.dumps(row) for row in self._rows(browser, call(self._effect.read)[1]))
+        rows = [json.dumps(row) for row in self._rows(browser, call(self._effect.read)[1])]
+        return {canary: sum(canary in row for row in rows) for canary in canaries}
 
     def _rows(self, browser: Browser, path: str) -> list[Any]:
         """Return the whole list, page by page where it has pages."""

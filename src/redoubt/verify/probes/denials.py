@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import Unshown
 from ..lab import Lab
-from ..probe import SEARCHING, probe
+from ..probe import ASIDE, SEARCHING, probe
 
 # With an id: a policy that the set refuses for want of one would fail the tests without their having denied anything.
 _LOOSENED = '\n@id("loosened")\npermit (principal, action, resource);\n'
@@ -65,13 +65,13 @@ def _try(lab: Lab) -> None:
         attack.check(snapshots, "no snapshot of decisions is committed")
 
 
-@probe("AUZ-8", phase=SEARCHING)
+@probe("AUZ-8", phase=SEARCHING, beside=ASIDE)
 def the_suite_of_denies_bites(lab: Lab) -> None:
     """Loosen policies and see the app's own suite fail."""
     denials_catch_looser_policies(lab)
 
 
-@probe("VAL-4", phase=SEARCHING)
+@probe("VAL-4", phase=SEARCHING, beside=ASIDE)
 def denies_are_tested_and_snapshotted(lab: Lab) -> None:
     """Loosen policies and see the app's own suite fail."""
     denials_catch_looser_policies(lab)

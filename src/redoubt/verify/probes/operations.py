@@ -80,7 +80,7 @@ def entries(lab: Lab) -> list[dict[str, Any]]:
     return entries if isinstance(entries, list) else []
 
 
-@probe("OPS-1", phase=3)
+@probe("OPS-1", phase=3, beside="copies")
 def tampering_with_the_log_is_seen(lab: Lab) -> None:
     """Keep a checkpoint elsewhere; delete, edit, reorder and truncate the store; verify each against it."""
     with lab.attack(

@@ -79,7 +79,7 @@ def no_page_of_ours_asks_for_a_card(lab: Lab) -> None:
         attack.positive("pages were read", read, str(read))
 
 
-@probe("PAY-1", phase=3)
+@probe("PAY-1", phase=SEARCHING, beside="sprays")
 def card_numbers_are_refused_and_not_kept(lab: Lab) -> None:
     """Post card numbers in every field and header, then search stores and outputs."""
     money_of(lab)
@@ -95,14 +95,14 @@ _SPELLINGS = {
 }
 
 
-@probe("PAY-2", phase=SEARCHING)
+@probe("PAY-2", phase=SEARCHING, beside="sprays")
 def card_numbers_stay_out_of_logs(lab: Lab) -> None:
     """Send card numbers in many spellings everywhere, then search every log."""
     money_of(lab)
     search_outputs(lab, _SPELLINGS, "card numbers in many spellings")
 
 
-@probe("PAY-5", phase=2)
+@probe("PAY-5", phase=2, beside="refunds")
 def refunds_take_two_people(lab: Lab) -> None:
     """Approve one's own refund, approve twice, approve another amount, approve with another's key."""
     till = Till(lab)
@@ -125,18 +125,24 @@ def refunds_take_two_people(lab: Lab) -> None:
             attack.check(not till.refunds(sale), "the refund was made before anybody approved it", asked)
             done = approve(till, second, good)
             attack.positive("a second person's approval is taken", done.ok, str(done.status))
-            refunded = lab.wait(lambda: till.refunds(sale), 6, 0.3)
+            refunded = lab.wait(lambda: till.refunds(sale), 6, 0.2)
             if refunded:
                 break
         attack.positive("and the provider refunds once", len(refunded) == 1, str(len(refunded)))
-        _again(till, attack, sale, good, first, second)
+        _again(till, attack, good, first, second)
         small = str(till.ask_refund(sale, asker, 200).member(till.money.approval_id) or "")
         _self_approval(till, attack, sale, first)
         _othersapprove(till, attack, sale, small, asker)
         _wrong_proofs(till, attack, sale, small, asker, first, second)
-        lab.wait(lambda: len(till.refunds(sale)) > 1, 2.0, 0.3)
-        count = len(till.refunds(sale)) - 1
-        attack.check(count == 0, f"the provider made {count} refunds without a second person's proof")
+        lab.wait(lambda: len(till.refunds(sale)) > 1, 2.5, 0.3)
+        amounts = [int(one.get("amount", 0)) for one in till.refunds(sale)]
+        attack.check(
+            amounts.count(300) == 1, f"the provider made {amounts.count(300)} refunds of one approval"
+        )
+        others = [amount for amount in amounts if amount != 300]
+        attack.check(
+            not others, f"the provider made {len(others)} refunds that no second person approved: {others}"
+        )
 
 
 def approve(till: Till, by: Person, approval: str) -> Answer:
@@ -185,16 +191,10 @@ def _wrong_proofs(
         attack.check(not answer.ok, f"{words} was taken", answer)
 
 
-def _again(till: Till, attack: Attack, sale: Sale, approval: str, first: Person, second: Person) -> None:
+def _again(till: Till, attack: Attack, approval: str, first: Person, second: Person) -> None:
     for person in (second, first):
         answer = approve(till, person, approval)
         attack.check(not answer.ok, "an approval was taken twice")
-    till.lab.wait(lambda: len(till.refunds(sale)) > 1, 2.0, 0.3)
-    made = till.refunds(sale)
-    attack.check(len(made) == 1, f"the provider made {len(made)} refunds of one approval")
-    attack.check(
-        sum(int(one.get("amount", 0)) for one in made) == 300, "the refund's amount is not the approved one"
-    )
 
 
 def paid_on_page(till: Till, sale: Sale) -> bool:
@@ -206,7 +206,7 @@ def paid_on_page(till: Till, sale: Sale) -> bool:
     return True
 
 
-@probe("PAY-9")
+@probe("PAY-9", beside="")
 def a_crash_while_a_payment_is_begun(lab: Lab) -> None:
     """Kill the charge service in the middle of a call; what became of it is judged later, when its lease has run out."""
     lab.world.notes["crashed"] = _crash(lab, Till(lab))
@@ -235,6 +235,7 @@ def outages(lab: Lab) -> None:
     ) as attack:
         till.buy(attack)
         sales: list[tuple[str, Sale]] = []
+        slow: list[Thread] = []
         for kind in (
             "refuse",
             "error_before",
@@ -258,16 +259,21 @@ def outages(lab: Lab) -> None:
                 },
             )
             sale = till.order()
-            till.start(sale)
             sales.append((kind, sale))
-            till.start(sale)
-        lab.provider("POST", "/faults/clear", json={})
+            if kind == "slow":  # the last: the others are looked after while it goes on
+                slow.append(Thread(target=twice_started, args=(till, sale)))
+                slow[0].start()
+            else:
+                twice_started(till, sale)
         for kind, sale in sales:
+            if kind == "slow":
+                slow[0].join(60)
             if not sale.payment:
                 again = till.start(sale)
                 attack.check(again.ok, f"after {kind} the payment can never be begun ({again.status})", again)
             shown = paid_on_page(till, sale)
             attack.positive(f"after {kind} the payer gets a page", shown, till.state(sale))
+        lab.provider("POST", "/faults/clear", json={})
         for kind, sale in sales:
             paid = till.is_paid(sale)
             count = till.charges(sale)
@@ -322,6 +328,12 @@ def _crash(lab: Lab, till: Till) -> Sale:
     return sale
 
 
+def twice_started(till: Till, sale: Sale) -> None:
+    """Begin a payment, and ask again; an app that does not answer is asked later."""
+    for _ in range(2):
+        quiet_start(till, sale)
+
+
 def quiet_start(till: Till, sale: Sale) -> bool:
     """Begin a payment; False where the app does not answer."""
     try:
@@ -352,7 +364,7 @@ def the_app_cannot_reach_the_charge_service(lab: Lab) -> None:
         )
 
 
-@probe("PAY-7", phase=3)
+@probe("PAY-7", phase=3, beside="copies")
 def the_ledger_only_grows(lab: Lab) -> None:
     """Change, delete, replace and unbalance the ledger on a copy; tamper behind its back."""
     money_of(lab)

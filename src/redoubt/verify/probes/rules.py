@@ -17,7 +17,7 @@ from .till import Till
 _AUDIT = re.compile(r"(?i)^audit_(entries|events|log)$|^audit$|^events$")
 
 
-@probe("OPS-2", phase=SEARCHING)
+@probe("OPS-2", phase=SEARCHING, beside="copies")
 def the_log_is_kept_a_year(lab: Lab) -> None:
     """Set a shorter retention; delete old entries by SQL."""
     with lab.attack("shorten the retention below 365 days", "the setting is taken") as attack:

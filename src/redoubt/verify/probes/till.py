@@ -7,7 +7,7 @@ import re
 from typing import Any
 from urllib.parse import urljoin
 
-from attrs import define
+from attrs import define, field
 
 from ..browser import Answer
 from ..errors import NoSubject, Unshown
@@ -45,6 +45,7 @@ class Sale:
     payment: str = ""
     redirect: str = ""
     answer: Answer | None = None
+    charged: set[str] = field(factory=set)
 
 
 class Till:
@@ -76,11 +77,7 @@ class Till:
         return Sale(thing, customer, amount if isinstance(amount, int) else price)
 
     def _fresh_price(self) -> int:
-        used: set[int] = self.lab.world.notes.setdefault("prices", set())
-        while (price := 2000 + self.lab.random.randrange(30_000)) in used:
-            continue
-        used.add(price)
-        return price
+        return self.lab.world.unused("price", lambda: 2000 + self.lab.random.randrange(30_000))
 
     def start(self, sale: Sale) -> Answer:
         """Ask the app to begin the payment."""
@@ -151,10 +148,14 @@ class Till:
         made = self._objects("checkout.session")
         return len([one for one in made if one.get("amount_total") == sale.amount])
 
-    def refunds(self, sale: Sale) -> list[dict[str, Any]]:
-        """Return the refunds that the provider made of this sale's charge."""
-        charges = self._objects("charge", amount=sale.amount, status="succeeded")
-        ids = {str(one.get("id")) for one in charges} | {str(one.get("payment_intent")) for one in charges}
+    def refunds(self, *sales: Sale) -> list[dict[str, Any]]:
+        """Return the refunds that the provider made of the charges of these sales."""
+        ids = set()
+        for sale in sales:
+            if not sale.charged:
+                charges = self._objects("charge", amount=sale.amount, status="succeeded")
+                sale.charged = {str(one.get(key)) for one in charges for key in ("id", "payment_intent")}
+            ids |= sale.charged
         found = self._objects("refund")
         return [one for one in found if {str(one.get("charge")), str(one.get("payment_intent"))} & ids]
 
