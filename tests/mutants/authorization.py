@@ -88,12 +88,12 @@ MUTANTS = (
     Mutant(
         "AUZ-3",
         "decisions-forget-their-version",
-        [library(_ENFORCE, '"version": decision.version,', '"version": "",')],
+        [library(_ENFORCE, "{json_text(decision.version)}", '""')],
     ),
     Mutant(
         "AUZ-3",
         "decisions-forget-what-they-read",
-        [library(_ENFORCE, '"values": dict(decision.values),', '"values": {},')],
+        [library(_ENFORCE, '"values":{decision.written},', '"values":{{}},')],
     ),
     Mutant(
         "AUZ-6",

@@ -13,7 +13,7 @@ MUTANTS = (
     Mutant(
         "PAY-1",
         "card-numbers-come-in",
-        [library("runtime/middleware.py", "        await self._refuse_cards(scope, headers, request)\n", "")],
+        [library("runtime/middleware.py", "        await self._refuse_cards(scope, request)\n", "")],
     ),
     Mutant(
         "PAY-1",
