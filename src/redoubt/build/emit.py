@@ -17,6 +17,7 @@ from redoubt.authz.snapshot import decision_table, render
 from redoubt.supply import Component, make_sbom
 
 from .access import access_model
+from .indexes import list_indexes
 from .lock import app_lock, components, development_lock
 from .openapi import openapi
 from .spec.model import Spec
@@ -70,7 +71,8 @@ def emit(spec: Spec, source: bytes) -> dict[str, bytes]:
 
 def _texts(spec: Spec, model: AccessModel, wheel: Wheel) -> dict[str, str]:
     env = _environment()
-    views = [entity_view(spec, model, name) for name in ordered(spec)]
+    indexes = list_indexes(spec, model)
+    views = [entity_view(spec, model, name, indexes.get(name, ())) for name in ordered(spec)]
     hooks = webhook_views(spec)
     common: dict[str, Any] = {
         "spec": spec,
@@ -127,7 +129,7 @@ def _texts(spec: Spec, model: AccessModel, wheel: Wheel) -> dict[str, str]:
         if view["pages"]:
             for name in ("list", "form", "detail"):
                 put(f"app/templates/{view['plural']}/{name}.html", f"app/templates/{name}.html", entity=view)
-    put("app/migrations/0001_app.py", "app/migration.py", **migration_view(spec))
+    put("app/migrations/0001_app.py", "app/migration.py", **migration_view(spec, indexes))
     for path, template in _AROUND.items():
         put(path, template)
     return made

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from redoubt.authz.filter import index_name
 from redoubt.authz.rules import AccessModel
 
 from .spec.check_around import events_of
@@ -87,8 +88,10 @@ def is_server_set(field: AnyField) -> bool:
     return isinstance(field, StateField) or (isinstance(field, MoneyField) and field.total_of is not None)
 
 
-def entity_view(spec: Spec, model: AccessModel, name: str) -> dict[str, Any]:
-    """Return what templates say of one entity."""
+def entity_view(
+    spec: Spec, model: AccessModel, name: str, indexes: Sequence[tuple[str, ...]] = ()
+) -> dict[str, Any]:
+    """Return what templates say of one entity; `indexes` are those that its lists want."""
     entity = spec.entities[name]
     fields = [field_view(key, field) for key, field in entity.fields.items()]
     state = next((key for key, field in entity.fields.items() if isinstance(field, StateField)), None)
@@ -120,6 +123,7 @@ def entity_view(spec: Spec, model: AccessModel, name: str) -> dict[str, Any]:
         "events": tuple(event for event in events_of(name, entity) if event in wanted),
         "pages": name in spec.pages.entities,
         "choices": sorted({_target(field) for field in entity.fields.values() if _target(field)}),
+        "indexes": indexes,
         "context": {verb: ", context=rows.amount" if f"{name}.{verb}" in bounded else "" for verb in verbs},
     }
 
@@ -142,8 +146,11 @@ def _target(field: AnyField) -> str:
     return field.of if isinstance(field, LinesField) else ""
 
 
-def migration_view(spec: Spec) -> dict[str, Any]:
-    """Return the tables of the app as Alembic writes them, and a revision that changes with them."""
+def migration_view(spec: Spec, wanted: Mapping[str, Sequence[tuple[str, ...]]]) -> dict[str, Any]:
+    """Return the tables of the app as Alembic writes them, and a revision that changes with them.
+
+    `wanted` are the indexes that lists want, by entity.
+    """
     tables = []
     for name in ordered(spec):
         entity = spec.entities[name]
@@ -166,7 +173,9 @@ def migration_view(spec: Spec) -> dict[str, Any]:
         columns += _checks(table, entity)
         indexes = (
             [{"name": f"{table}_owner", "columns": ["tenant", "owner_id", "id"]}] if entity.owned else []
-        )
+        ) + [
+            {"name": index_name(table, columns), "columns": list(columns)} for columns in wanted.get(name, ())
+        ]
         tables.append({"name": table, "columns": columns, "indexes": indexes})
     digest = hashlib.sha256(repr(tables).encode()).hexdigest()[:8]
     return {"tables": tables, "revision": f"app_0001_{digest}"}

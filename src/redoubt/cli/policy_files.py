@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -47,7 +52,7 @@ def format_files(
     directory: Annotated[Path, typer.Argument(help="The policies' folder.", exists=True, file_okay=False)],
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if anything would.")] = False,
 ) -> None:
-    """Lay out *.cedar files in Cedar's way, comments kept; nothing is written unless all of them parse."""
+    """Lay out *.cedar files in Cedar's way, comments kept: all of them, or none where one cannot be."""
     try:
         texts = {path: path.read_text("utf-8") for path in sorted(directory.glob(f"*{POLICY_SUFFIX}"))}
         laid_out = {path: _formatted(text) for path, text in texts.items()}
@@ -55,11 +60,43 @@ def format_files(
         typer.echo(f"nothing was changed: {error}", err=True)
         raise typer.Exit(FAILED) from error
     touched = [path for path, text in laid_out.items() if text != texts[path]]
+    if not check:
+        try:
+            replace_all({path: laid_out[path] for path in touched})
+        except OSError as error:
+            typer.echo(f"nothing was changed: {error.strerror}: {error.filename}", err=True)
+            raise typer.Exit(FAILED) from error
     for path in touched:
-        if not check:
-            path.write_text(laid_out[path], "utf-8")
         typer.echo(f"{'would format' if check else 'formatted'} {path.name}")
     raise typer.Exit(FAILED if check and touched else 0)
+
+
+def replace_all(texts: Mapping[Path, str]) -> None:
+    """Write all files or leave all as they were: each goes to a file beside it first, then they are renamed.
+
+    Raises OSError where one cannot be written or renamed; those that were renamed are put back.
+    """
+    with ExitStack() as stack:
+        ready: list[tuple[Path, Path]] = []
+        for path, text in texts.items():
+            for kept, suffix in ((text, ".new"), (path.read_text("utf-8"), ".old")):
+                handle, name = tempfile.mkstemp(suffix, f".{path.name}.", path.parent)
+                stack.callback(Path(name).unlink, missing_ok=True)
+                with os.fdopen(handle, "w", encoding="utf-8", newline="") as out:
+                    out.write(kept)
+                    out.flush()
+                    os.fsync(out.fileno())
+                shutil.copymode(path, name)
+                ready.append((Path(name), path))
+        done: list[tuple[Path, Path]] = []
+        try:
+            for (new, path), (old, _) in zip(ready[::2], ready[1::2], strict=True):
+                new.replace(path)
+                done.append((old, path))
+        except OSError:
+            for old, path in done:
+                old.replace(path)
+            raise
 
 
 def _formatted(text: str) -> str:

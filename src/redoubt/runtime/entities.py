@@ -17,7 +17,7 @@ from attrs import field, frozen
 from redoubt.authz import Entity as Resource
 from redoubt.authz import user_uid
 from redoubt.authz.access import USER_TYPE
-from redoubt.authz.filter import EntityTable, Filters, Mapping, Reference, Value
+from redoubt.authz.filter import EntityTable, Filters, Mapping, Reference, Value, index_name
 from redoubt.authz.policyset import PolicySet
 from redoubt.core.db import Domain, Timestamp
 from redoubt.core.problem import Problem
@@ -44,7 +44,8 @@ class EntityType:
 
     `name` is what permissions call it, `plural` its place in addresses. `owned` rows belong to whoever made them.
     `events` are those that an outgoing webhook wants. `post_filter` lets lists fetch rows and decide about each where
-    a policy cannot be said in SQL; without it such a list is refused.
+    a policy cannot be said in SQL; without it such a list is refused. `indexes` are the columns of those that its lists
+    want (`redoubt policy indexes`), beside the one of owners.
     """
 
     name: str
@@ -56,6 +57,7 @@ class EntityType:
     moves: Values[str, Move] = field(factory=dict)
     events: frozenset[str] = field(default=frozenset(), converter=frozenset)
     post_filter: bool = False
+    indexes: tuple[tuple[str, ...], ...] = field(default=(), converter=tuple)
 
     @property
     def word(self) -> str:
@@ -234,6 +236,8 @@ def _make_table(kind: EntityType, metadata: sa.MetaData, tables: Values[str, str
     table = sa.Table(name, metadata, *columns)
     if kind.owned:
         sa.Index(f"{name}_owner", table.c.tenant, table.c.owner_id, table.c.id)
+    for wanted in kind.indexes:
+        sa.Index(index_name(name, wanted), *(table.c[column] for column in wanted))
     return table
 
 

@@ -28,7 +28,15 @@ def find(tx: Tx, table: sa.Table, row_id: str, tenant: str) -> Row | None:
 
 
 def page(tx: Tx, table: sa.Table, tenant: str, after: str | None, limit: int, shown: ListFilter) -> list[Row]:
-    """Return up to `limit` rows of the tenant on which `shown` holds, newest first, older than the row `after`.
+    """Return up to `limit` rows of the tenant on which `shown` holds, newest first, older than the row `after`."""
+    query = page_query(table, tenant, after, limit, shown)
+    return [dict(row) for row in tx.execute(query).mappings()]
+
+
+def page_query(
+    table: sa.Table, tenant: str, after: str | None, limit: int, shown: ListFilter
+) -> sa.Select[Any]:
+    """Return the query of `page`.
 
     Where several permits may show a row, each is looked through on its own, so that each can use its own index and
     stops at `limit` rows.
@@ -42,10 +50,8 @@ def page(tx: Tx, table: sa.Table, tenant: str, after: str | None, limit: int, sh
 
     if 1 < len(shown.parts) <= _MOST_PARTS:
         ids = [sa.select(newest(part, table.c.id).subquery().c.id) for part in shown.parts]
-        query = newest(table.c.id.in_(sa.union(*ids)), table)
-    else:
-        query = newest(shown.condition, table)
-    return [dict(row) for row in tx.execute(query).mappings()]
+        return newest(table.c.id.in_(sa.union(*ids)), table)
+    return newest(shown.condition, table)
 
 
 def insert(

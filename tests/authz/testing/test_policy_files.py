@@ -139,3 +139,36 @@ def test_nothing_is_formatted_where_one_file_does_not_parse(folder: Path) -> Non
     (folder / "bad.cedar").write_text("permit (")
     assert invoke("fmt", folder).exit_code == 1
     assert (folder / "all.cedar").read_text() == POLICIES
+
+
+@pytest.mark.parametrize("failing", ["replace", "fsync"])
+def test_nothing_is_formatted_where_one_file_cannot_be_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    (folder / "more.cedar").write_text(POLICIES.replace('"own"', '"own2"').replace('"open"', '"open2"'))
+    before = {path.name: path.read_text() for path in folder.glob("*.cedar")}
+    names = {path.name for path in folder.iterdir()}
+    if failing == "replace":
+        real = Path.replace
+
+        def refuse(self: Path, target: Path) -> Path:
+            if self.suffix == ".new" and target.name == "more.cedar":
+                raise OSError(28, "No space left on device", str(target))
+            return real(self, target)
+
+        monkeypatch.setattr(Path, "replace", refuse)
+    else:
+        seen: list[int] = []
+
+        def full(handle: int) -> None:
+            seen.append(handle)
+            if len(seen) > 2:
+                raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("os.fsync", full)
+    result = invoke("fmt", folder)
+    assert result.exit_code == 1
+    assert "nothing was changed" in result.output
+    assert "formatted all.cedar" not in result.output
+    assert {path.name: path.read_text() for path in folder.glob("*.cedar")} == before
+    assert {path.name for path in folder.iterdir()} == names

@@ -3,6 +3,7 @@
 The third reader of the policy tree: principal, action and context are known, the resource is a row of one table.
 """
 
+from .indexes import Way, existing_indexes, index_name, proposed, served, ways
 from .mapping import (
     Attribute,
     Child,
@@ -35,5 +36,11 @@ __all__ = [
     "Tags",
     "Untranslatable",
     "Value",
+    "Way",
+    "existing_indexes",
+    "index_name",
     "list_filter",
+    "proposed",
+    "served",
+    "ways",
 ]

@@ -177,9 +177,12 @@ def _policies(policies: PolicySet) -> list[tuple[pst.Template, Values[str, Entit
 
 def _holds(policy: pst.Template, slots: Values[str, EntityUid], reader: Reader) -> Condition:
     """Return where the policy applies: scope and conditions true, none of them an error."""
+    action = _action(policy.action, reader)
+    if action is False:
+        return False
     parts: list[Condition] = [
+        action,
         _scope(policy.principal, "principal", slots, reader),
-        _action(policy.action, reader),
         _scope(policy.resource, "resource", slots, reader),
     ]
     for clause in policy.clauses:
