@@ -116,6 +116,13 @@ def test_policy_check_refuses_such_a_set(tmp_path: Path) -> None:
     assert isinstance(done.exception, PolicyRejected)
 
 
+def test_a_policy_too_deep_for_the_engine_is_refused_in_our_words() -> None:
+    deep = " && ".join(f'principal == User::"{number}"' for number in range(90))
+    with pytest.raises(PolicyRejected) as caught:
+        parse(source(f'@id("deep") permit (principal, action, resource) when {{ {deep} }};'))
+    assert caught.value.problems[0].policy_id == "deep"
+
+
 def test_lines_are_found_past_comments_text_and_annotations() -> None:
     text = (
         '// a; b\n@id("a;//") permit (principal, action, resource) when { "x;\\"y" == "z" };\n\n'

@@ -248,6 +248,8 @@ def _unreadable(identity: str, policy: Mapping[str, Any]) -> list[str]:
         compile_policies(tree_of(engine_of({identity: policy})))
     except UnreadablePolicy as error:
         return [str(error)]
+    except ValueError:
+        return ["nests too deeply for the engine's JSON form"]
     return []
 
 

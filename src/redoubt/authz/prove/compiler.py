@@ -41,14 +41,20 @@ class Compiler:
     """Evaluates policies in one environment over one world, by the types of `schema`."""
 
     def __init__(self, world: World, schema: Schema, environment: Environment) -> None:
-        """Evaluate by `schema`, which may be older than the world's."""
+        """Evaluate by `schema`, which may be older than the world's.
+
+        Policies of an older schema are evaluated on stores and requests that conform to the newer one, errors included.
+        What they can read only under the older one (an attribute, an edge, whether something optional is there) has no
+        answer there: Unsupported, so that a forbid never seems to do nothing because its schema lost what it asked for.
+        """
         self.world = world
         self.schema = schema
+        self.older = schema != world.schema
         self.environment = environment
         self.principal = _entity(world.unknown(EntityRef(environment.principal), ("principal",)))
         self.resource = _entity(world.unknown(EntityRef(environment.resource), ("resource",)))
         self.action = world.literal(environment.action)
-        known = schema.actions.get(environment.action)
+        known = world.schema.actions.get(environment.action) or schema.actions.get(environment.action)
         self.context = world.unknown(known.context, ("context",)) if known is not None else Fields({})
 
     def policy(self, policy: pst.Template, slots: Mapping[str, pst.EntityUid]) -> Compiled:
@@ -69,7 +75,8 @@ class Compiler:
         return Compiled(both(found.ok, _bool(found)), negated(found.ok))
 
     def eval(self, expr: pst.Expr) -> Outcome:
-        """Evaluate one expression; raises Unsupported."""
+        """Evaluate one expression; raises Unsupported, also when the world's time is over."""
+        self.world.tick()
         match expr:
             case pst.Var(name=name):
                 return Outcome(
@@ -155,6 +162,8 @@ class Compiler:
         value, there = got.value, TRUE
         for attr in attrs:
             part = self._fields(value).get(attr)
+            if self.older and (part is None or is_true(part.present)) and self._was_optional(value, attr):
+                raise Unsupported(f"whether {attr!r} is there, which only the older schema leaves open")
             if part is None:
                 return Outcome(boolean(FALSE), got.ok)
             there, value = both(there, part.present), part.value
@@ -219,31 +228,55 @@ class Compiler:
     def _inside(self, one: Outcome, two: Outcome) -> Outcome:
         ok = both(one.ok, two.ok)
         low, high = _entity(one.value), two.value
+        if self.older:
+            self._demand_edges(low, high)
         if isinstance(high, Members):
             found = self.world.some(high, lambda item: self.world.inside(self.schema, low, _entity(item)))
         else:
             found = self.world.inside(self.schema, low, _entity(high))
         return Outcome(boolean(found), ok)
 
+    def _was_optional(self, value: Symbolic, attr: str) -> bool:
+        """Say whether the older schema has an attribute that may be missing; within records, say so to be sure."""
+        if not (isinstance(value, Atom) and isinstance(value.type, EntityRef)):
+            return True
+        known = self.schema.entities.get(value.type.name)
+        item = None if known is None else known.shape.attributes.get(attr)
+        return item is not None and not item.required
+
     def _tags(self, owner: Atom) -> tuple[Any, str]:
         assert isinstance(owner.type, EntityRef)
-        known = self.schema.entities.get(owner.type.name)
-        return (known.tags if known is not None else None), owner.type.name
+        name = owner.type.name
+        here, there = self.schema.entities.get(name), self.world.schema.entities.get(name)
+        if here is not None and here.tags is not None and (there is None or there.tags is None):
+            raise Unsupported("tags that the newer schema lacks")
+        return (there.tags if there is not None else None), name
 
     def _fields(self, value: Symbolic) -> Mapping[str, Part]:
         if isinstance(value, Fields):
             return value.parts
         owner = _entity(value)
         assert isinstance(owner.type, EntityRef)
-        known = self.schema.entities.get(owner.type.name)
+        known = self.world.schema.entities.get(owner.type.name)
         if known is None:
             return {}
         shape = self.world.unknown(known.shape, ("attribute", owner.type.name), (owner.term,))
         assert isinstance(shape, Fields)
         return shape.parts
 
+    def _demand_edges(self, low: Atom, high: Symbolic) -> None:
+        """Raise Unsupported where only the older schema lets an entity be below such others."""
+        assert isinstance(low.type, EntityRef)
+        lost = self.schema.ancestor_types(low.type.name) - self.world.schema.ancestor_types(low.type.name)
+        if lost and (not isinstance(high, Atom) or _entity(high).type in {EntityRef(name) for name in lost}):
+            raise Unsupported("a membership that the newer schema lacks")
+
     def _literal(self, uid: pst.EntityUid) -> Atom:
-        return self.world.literal(EntityUid(str(uid.type), uid.id))
+        named = EntityUid(str(uid.type), uid.id)
+        known = self.world.schema.entities.get(named.type)
+        if known is not None and known.enum is not None and named.id not in known.enum:
+            raise Unsupported(f"{named}, which the schema does not list")
+        return self.world.literal(named)
 
     def _action(self, scope: pst.ActionConstraint) -> Any:
         match scope:
@@ -266,14 +299,19 @@ class Compiler:
             case pst.ScopeEq(entity=other):
                 return self.world.equal(one, self._slot(other, slots))
             case pst.ScopeIn(entity=other):
-                return self.world.inside(self.schema, one, self._slot(other, slots))
+                return self._below(one, self._slot(other, slots))
             case pst.ScopeIs(entity_type=kind):
                 return z3.BoolVal(one.type == EntityRef(str(kind)))
             case pst.ScopeIsIn(entity_type=kind, entity=other):
                 if one.type != EntityRef(str(kind)):
                     return FALSE
-                return self.world.inside(self.schema, one, self._slot(other, slots))
+                return self._below(one, self._slot(other, slots))
         raise Unsupported("a scope")
+
+    def _below(self, one: Atom, other: Atom) -> Any:
+        if self.older:
+            self._demand_edges(one, other)
+        return self.world.inside(self.schema, one, other)
 
     def _slot(self, entity: pst.EntityOrSlot, slots: Mapping[str, pst.EntityUid]) -> Atom:
         if isinstance(entity, pst.Slot):

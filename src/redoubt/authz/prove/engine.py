@@ -72,14 +72,31 @@ def compared(
         if time.monotonic() >= deadline:
             verdicts.append(EnvironmentVerdict(environment, "unknown", "out of time"))
             continue
-        query = _Query(old, old_schema, new, new_schema, environment, deadline)
         try:
+            query = _Query(old, old_schema, new, new_schema, environment, deadline)
             verdicts.append(query.verdict(ours, theirs, before, environment in known))
         except (Unsupported, z3.Z3Exception, RecursionError) as error:
             verdicts.append(EnvironmentVerdict(environment, "unknown", f"cannot be judged: {error}"))
     gone = [item for item in old_schema.environments() if item not in set(new_schema.environments())]
-    verdicts += [EnvironmentVerdict(item, "narrower", "no request has these types any more") for item in gone]
+    verdicts += [_removed(before, old_schema, item, deadline) for item in gone]
     return Comparison(tuple(verdicts))
+
+
+def _removed(
+    before: list[Bound], schema: Schema, environment: Environment, deadline: float
+) -> EnvironmentVerdict:
+    """Judge an environment that no request has any more: narrower, unless it is proven that nothing was allowed."""
+    ours = [item for item in before if item.applies(schema, environment)]
+    if all(item.policy.effect == "forbid" for item in ours):
+        return EnvironmentVerdict(environment, "equal", "nothing was allowed there, and it is gone")
+    world = World(schema, deadline)
+    try:
+        was = decision(Cached(world, schema, environment), ours)
+        if is_false(was) or solve([was, *world.close()], deadline).possible is False:
+            return EnvironmentVerdict(environment, "equal", "nothing was allowed there, and it is gone")
+    except (Unsupported, z3.Z3Exception, RecursionError):
+        pass  # it cannot grant anything: whether it took something is all that is open
+    return EnvironmentVerdict(environment, "narrower", "no request has these types any more")
 
 
 def may_err(policies: PolicySet, schema: Schema, identity: str, seconds: float) -> bool:
@@ -89,7 +106,7 @@ def may_err(policies: PolicySet, schema: Schema, identity: str, seconds: float) 
     for environment in schema.environments():
         if not item.applies(schema, environment):
             continue
-        world = World(schema)
+        world = World(schema, deadline)
         try:
             got = Compiler(world, schema, environment).policy(item.policy, item.slots)
             if is_false(got.errs):
@@ -122,7 +139,7 @@ class _Query:
         deadline: float,
     ) -> None:
         self.old, self.new, self.environment, self.deadline = old, new, environment, deadline
-        self.world = World(new_schema)
+        self.world = World(new_schema, deadline)
         self.after = Cached(self.world, new_schema, environment)
         self.before = self.after if old_schema == new_schema else Cached(self.world, old_schema, environment)
 
@@ -168,7 +185,7 @@ class _Query:
             return EnvironmentVerdict(
                 self.environment, "unknown", "the solver's witness does not replay on the reference engine"
             )
-        small = minimised(request, old, self.new)
+        small = minimised(request, old, self.new, deadline=self.deadline)
         return EnvironmentVerdict(self.environment, "wider", reason, small)
 
 

@@ -50,11 +50,11 @@ def gaining(
     asked once for all of them. Each gain is shown by a request that the reference engine decides so; `deadline` is on
     the monotonic clock.
     """
-    world = World(new_schema)
-    after = Cached(world, new_schema, environment)
-    before = after if old_schema == new_schema else Cached(world, old_schema, environment)
+    world = World(new_schema, deadline)
     everybody = [one for one in people if one.type == environment.principal]
     try:
+        after = Cached(world, new_schema, environment)
+        before = after if old_schema == new_schema else Cached(world, old_schema, environment)
         goal = decision(
             after, [item for item in bound(new).values() if item.applies(new_schema, environment)]
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,12 +43,17 @@ def widens(request: AuthzRequest, old: Any, new: Any) -> bool:
     return old is None or allows(request, old.engine, None) is False
 
 
-def minimised(request: AuthzRequest, old: Any, new: Any, *, tries: int = 200) -> AuthzRequest:
-    """Return a smaller request that widens all the same: without edges, optional values and entities it can miss."""
+def minimised(
+    request: AuthzRequest, old: Any, new: Any, *, deadline: float, tries: int = 200
+) -> AuthzRequest:
+    """Return a smaller request that widens all the same: without edges, optional values and entities it can miss.
+
+    After `deadline`, on the monotonic clock, it stays as it is.
+    """
     for _ in range(tries):
         for smaller in _smaller(request):
             tries -= 1
-            if tries <= 0:
+            if tries <= 0 or time.monotonic() >= deadline:
                 return request
             if widens(smaller, old, new):
                 request = smaller

@@ -137,8 +137,12 @@ class Reader:
             case StringType():
                 return _text(self._eval(value.term))
             case EntityRef(name=name):
-                self._waiting.append((name, self._int(value.term)))
-                return self.world.uid(*self._waiting[-1])
+                known, number = self.schema.entities.get(name), self._int(value.term)
+                if known is not None and known.enum and self.world.uid(name, number).id not in known.enum:
+                    # The query never spoke of this one, so nothing holds it to the list: any of it will do.
+                    number = self.world.literal(EntityUid(name, known.enum[0])).term.as_long()
+                self._waiting.append((name, number))
+                return self.world.uid(name, number)
             case ExtensionType(name="ipaddr"):
                 return self._address(value)
             case ExtensionType(name=name):

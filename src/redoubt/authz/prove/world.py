@@ -5,6 +5,7 @@ Nothing is quantified: each axiom stands for exactly the terms that occur, so th
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -33,9 +34,13 @@ Terms = tuple[Any, ...]
 class World:
     """The unknown store of one query, with the axioms for the terms that were asked about."""
 
-    def __init__(self, schema: Schema) -> None:
-        """Hold stores to `schema`: the one that they will conform to."""
+    def __init__(self, schema: Schema, deadline: float | None = None) -> None:
+        """Hold stores to `schema`: the one that they will conform to.
+
+        After `deadline`, on the monotonic clock, nothing more is built: Unsupported.
+        """
         self.schema = schema
+        self.deadline = deadline
         self.axioms: list[Any] = []
         self.pool: dict[str, dict[Any, Symbolic]] = {}
         self.left: dict[str, dict[int, Any]] = {}
@@ -46,6 +51,11 @@ class World:
         self._seen: dict[Any, Terms] = {}
         self._kept: dict[Any, Terms] = {}  # the terms are kept: an id is used again once its term is gone
         self._fresh = 0
+
+    def tick(self) -> None:
+        """Raise Unsupported when the time is over: terms are built in it, not only solved."""
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            raise Unsupported("out of time")
 
     def literal(self, uid: EntityUid) -> Atom:
         """Return the entity with this uid."""
@@ -163,7 +173,7 @@ class World:
         actions = {uid.type for uid in schema.actions}
         if one.type.name in actions:
             return self._action_inside(schema, one, other)
-        if other.type.name not in schema.ancestor_types(one.type.name) or itself.eq(TRUE):
+        if other.type.name not in self.schema.ancestor_types(one.type.name) or itself.eq(TRUE):
             return itself
         _note(self.left, one.type.name, one.term)
         _note(self.right, other.type.name, other.term)
@@ -223,6 +233,7 @@ class World:
         )
 
     def _apply(self, key: tuple[str, ...], args: Terms, sort: Any) -> Any:
+        self.tick()
         sorts = tuple(term.sort() for term in args)
         found = self._functions.get((key, sorts, sort))
         if found is None:
