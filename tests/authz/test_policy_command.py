@@ -154,6 +154,24 @@ def test_a_proposal_waits_for_a_second_person_and_needs_a_known_author(folder: P
         assert run("propose", folder, "--by", stranger, "--ticket", "T-1").exit_code == 2
 
 
+def test_a_rehearsal_shows_what_would_turn_and_writes_nothing(folder: Path) -> None:
+    answer = run("rehearse", folder)
+    assert answer.exit_code == 3
+    assert answer.stdout.startswith("wider: ")
+    assert "dry run: of 1 recorded decisions 0 would turn from deny to allow" in answer.stdout
+    found = json.loads(run("rehearse", folder, "--json").stdout)
+    assert (found["verdict"], found["passes"], found["rehearsal"]["decisions"]) == ("wider", False, 1)
+    kept = source(
+        AccessModel(SHOP.roles, SHOP.resources, [a for a in SHOP.actions if a.name != "Console.view"])
+    )
+    (folder / "policies" / "app.cedarschema").write_text(kept.schema)
+    for name, text in kept.policies.items():
+        (folder / "policies" / name).write_text(text)
+    taken = json.loads(run("rehearse", folder, "--json").stdout)
+    assert (taken["verdict"], taken["keepers"], taken["passes"]) == ("narrower", ["Console.view"], False)
+    assert len(run("history", folder).stdout.splitlines()) == 1
+
+
 def test_a_widening_needs_a_ticket(folder: Path) -> None:
     answer = run("propose", folder, "--by", "op@example.org")
     assert isinstance(answer.exception, ReviewRequired)

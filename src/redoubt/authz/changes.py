@@ -19,7 +19,7 @@ from redoubt.guard.models import Approval, Decision
 
 from . import store, versions
 from .errors import AuthzError, CorruptPolicies, StaleBase
-from .gate import Directory, Recorded, examine, recorded, role_holders, with_nobody
+from .gate import Directory, Examined, Recorded, examine, recorded, role_holders, with_nobody
 from .models import Entity
 from .policyset import PolicySet, from_body
 
@@ -126,6 +126,22 @@ def rollback(
     )
 
 
+def rehearse(
+    core: Core,
+    policies: PolicySet,
+    *,
+    tenant: str = versions.MAIN,
+    budget_seconds: float = BUDGET,
+    directory: Directory = role_holders,
+) -> tuple[Examined, dict[str, Any]]:
+    """Return what a proposal of `policies` would show, and their difference to what runs; nothing is written.
+
+    Raises StaleBase where these policies run already, UnknownVersion before genesis.
+    """
+    found = _examined(core, tenant, lambda tx: policies, budget_seconds, directory)
+    return found[2], found[3]
+
+
 @frozen
 class _Asked:
     kind: str
@@ -143,19 +159,11 @@ def _ask(
     seconds: float,
     directory: Directory,
 ) -> Proposed:
-    def read(tx: Tx) -> tuple[store.Head, PolicySet, PolicySet, list[Recorded], list[Entity]]:
-        head, base = versions.running(tx, core, asked.tenant)
-        return head, base, wanted(tx), recorded(tx, asked.tenant), with_nobody(directory(tx))
-
-    head, base, policies, decisions, people = core.db.read_sync(read)
-    if base.version == policies.version:
-        raise StaleBase("these policies run already.", hint="There is nothing to change.")
-    found = examine(base, policies, budget_seconds=seconds, decisions=decisions, people=people)
+    head, policies, found, changed = _examined(core, asked.tenant, wanted, seconds, directory)
     verdict = store.Verdict(
-        core.ids.uuid7(), asked.tenant, base.version, head.seq, policies.version, asked.kind, asked.author,
+        core.ids.uuid7(), asked.tenant, head.version, head.seq, policies.version, asked.kind, asked.author,
         found.verdict, found.passes, found.evidence, core.clock.now(),
     )  # fmt: skip
-    changed = difference(base, policies)
 
     def file(tx: Tx) -> Proposed:
         store.insert_verdict(tx, verdict)
@@ -174,6 +182,22 @@ def _ask(
         return Proposed(verdict, changed, None, approval)
 
     return core.db.write_sync(file)
+
+
+def _examined(
+    core: Core, tenant: str, wanted: Callable[[Tx], PolicySet], seconds: float, directory: Directory
+) -> tuple[store.Head, PolicySet, Examined, dict[str, Any]]:
+    """Read what is needed in one transaction, and judge outside of any."""
+
+    def read(tx: Tx) -> tuple[store.Head, PolicySet, PolicySet, list[Recorded], list[Entity]]:
+        head, base = versions.running(tx, core, tenant)
+        return head, base, wanted(tx), recorded(tx, tenant), with_nobody(directory(tx))
+
+    head, base, policies, decisions, people = core.db.read_sync(read)
+    if base.version == policies.version:
+        raise StaleBase("these policies run already.", hint="There is nothing to change.")
+    found = examine(base, policies, budget_seconds=seconds, decisions=decisions, people=people)
+    return head, policies, found, difference(base, policies)
 
 
 def difference(before: PolicySet, after: PolicySet) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from redoubt.identity.store import user_by_id, user_by_verified_email
 from . import policy_files, policy_indexes, policy_inputs
 from .policy_check import check
 from .policy_proposals import directory as everybody
-from .policy_proposals import names_of, proposal_lines
+from .policy_proposals import evidence_lines, names_of, proposal_lines
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -239,6 +239,37 @@ def propose(
 
 
 @app.command()
+def rehearse(
+    directory: Directory,
+    policies: Annotated[
+        Path | None,
+        typer.Option("--policies", help="The folder of the new policies; default: the app's own."),
+    ] = None,
+    tenant: Tenant = "main",
+    budget: Budget = changes.BUDGET,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a proposal would: verdict, who gains, which recorded decisions would turn. Nothing is written.
+
+    Exit codes: 0 when it would run at once; 3 when a second person would have to approve it.
+    """
+    parsed = parse_folder(policies or directory / "policies")
+    core = _core(directory)
+    try:
+        found, changed = changes.rehearse(
+            core, parsed, tenant=tenant, budget_seconds=budget, directory=everybody
+        )
+        names = core.db.read_sync(lambda tx: names_of(tx, found.evidence))
+    finally:
+        core.db.close()
+    if as_json:
+        typer.echo(json.dumps({"passes": found.passes, **found.evidence, "difference": changed}, indent=2))
+    else:
+        typer.echo("\n".join(evidence_lines(found.evidence, changed, names)))
+    raise typer.Exit(0 if found.passes else DENIED)
+
+
+@app.command()
 def rollback(
     directory: Directory,
     version: Annotated[str, typer.Argument(help="The stored version, or its beginning.")],
@@ -309,7 +340,7 @@ def _propose(
         kind = changes.policy_change_kind(core, lambda tx, approval, person: False)
         approvals = Approvals(core, Kinds(kind), _NobodyHere())
         proposed = ask(core, approvals, core.db.read_sync(lambda tx: _operator(tx, tenant, by)))
-        names = core.db.read_sync(lambda tx: names_of(tx, proposed))
+        names = core.db.read_sync(lambda tx: names_of(tx, proposed.verdict.evidence))
     finally:
         core.db.close()
     typer.echo("\n".join(proposal_lines(proposed, names)))

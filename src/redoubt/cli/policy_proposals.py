@@ -35,18 +35,32 @@ def directory(tx: Tx) -> list[Entity]:
     ]
 
 
-def names_of(tx: Tx, proposed: Proposed) -> dict[str, str]:
-    """Return the address of everybody whom the proposal's evidence names, by id."""
-    ids = {one for item in proposed.verdict.evidence["gains"] for one in item["ids"][:_SHOWN]}
+def names_of(tx: Tx, evidence: Mapping[str, Any]) -> dict[str, str]:
+    """Return the address of everybody whom the evidence names, by id."""
+    ids = {one for item in evidence["gains"] for one in item["ids"][:_SHOWN]}
     rows = tx.execute(sa.select(users.c.id, users.c.email).where(users.c.id.in_(sorted(ids))))
     return {row.id: row.email for row in rows}
 
 
 def proposal_lines(proposed: Proposed, names: Mapping[str, str]) -> Iterator[str]:
-    """Yield the verdict, what asks for a second person, who gains, the dry run, what changes, and what happens next."""
-    verdict, evidence = proposed.verdict, proposed.verdict.evidence
+    """Yield the evidence, and what happens next."""
+    yield from evidence_lines(proposed.verdict.evidence, proposed.difference, names)
+    approval = proposed.approval
+    if approval is None:
+        yield f"It grants nothing more, so it runs now: version {proposed.verdict.head[:12]}."
+    else:
+        yield (
+            f"It waits for a second person: approve at /console/approvals/{approval.id}"
+            f" before {approval.expires_at:%Y-%m-%d %H:%M}Z."
+        )
+
+
+def evidence_lines(
+    evidence: Mapping[str, Any], difference: Mapping[str, Any], names: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield the verdict, what asks for a second person, who gains, the dry run, and what changes."""
     counts = ", ".join(f"{count} {name}" for name, count in sorted(evidence["environments"].items()))
-    yield f"{verdict.verdict}: {counts or evidence['reason']}"
+    yield f"{evidence['verdict']}: {counts or evidence['reason']}"
     for item in evidence["findings"]:
         yield f"  {item['verdict']:<8} {item['where']}: {item['message']}"
     for item in evidence["gains"]:
@@ -57,18 +71,10 @@ def proposal_lines(proposed: Proposed, names: Mapping[str, str]) -> Iterator[str
         yield f"  alters @grant on {', '.join(evidence['regranted'])}: who may write what policies read is reviewed"
     yield from _rehearsal(evidence["rehearsal"])
     for what in ("added", "removed", "altered"):
-        for identity in proposed.difference[what]:
+        for identity in difference[what]:
             yield f"  {what:<8} {identity}"
-    if proposed.difference["schema_altered"]:
+    if difference["schema_altered"]:
         yield "  altered  the schema"
-    approval = proposed.approval
-    if approval is None:
-        yield f"It grants nothing more, so it runs now: version {verdict.head[:12]}."
-    else:
-        yield (
-            f"It waits for a second person: approve at /console/approvals/{approval.id}"
-            f" before {approval.expires_at:%Y-%m-%d %H:%M}Z."
-        )
 
 
 def _gain(item: Mapping[str, Any], names: Mapping[str, str]) -> str:
