@@ -12,6 +12,7 @@ AuthzError
 │   └── CorruptPolicies  what is stored is not what its hash says
 ├── UnguardedRoutes      routes without a permission, or with an action that the schema does not know
 ├── UnknownRole          a role that no policy set declares
+├── RolesRefused         a role that a person has already or not at all, or that must keep its holders
 └── ReplayError          a recorded decision that cannot be decided again
 """
 
@@ -117,6 +118,12 @@ class UnknownRole(AuthzError):
     """A role that is not declared."""
 
     code = "role-unknown"
+
+
+class RolesRefused(AuthzError):
+    """A role that is not given or taken: the person has it already, does not have it, or too few would be left."""
+
+    code = "role-refused"
 
 
 class ReplayError(AuthzError):

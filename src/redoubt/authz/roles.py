@@ -29,16 +29,20 @@ class Roles:
 
         Raises UnknownRole for a role that is not declared.
         """
-        if not role or (self._declared is not None and role not in self._declared):
-            raise UnknownRole(
-                f"no role {role!r} is declared.", hint="Declare it in the spec and in the policies."
-            )
+        self.demand_declared(role)
         if role in self.roles(tx, tenant, user_id):
             return
         store.remove_member(tx, tenant, user_id, role)  # a row that somebody wrote past the app
         given = store.Member(tenant, user_id, role, by, self._core.clock.now())
         store.add_member(tx, sealed_member(given, self._core.keys))
         self._record(tx, "authz.grant", tenant, user_id, role, by)
+
+    def demand_declared(self, role: str) -> None:
+        """Raise UnknownRole for a role that is not declared."""
+        if not role or (self._declared is not None and role not in self._declared):
+            raise UnknownRole(
+                f"no role {role!r} is declared.", hint="Declare it in the spec and in the policies."
+            )
 
     def revoke(self, tx: Tx, tenant: str, user_id: str, role: str, by: str) -> bool:
         """Take `role` from a user; False when the user did not have it."""
@@ -52,6 +56,11 @@ class Roles:
         return frozenset(
             row.role for row in store.members(tx, tenant, user_id) if holds(row, self._core.keys)
         )
+
+    def holders(self, tx: Tx, tenant: str, role: str) -> list[str]:
+        """Return the ids of those to whom this app gave `role`, sorted."""
+        found = store.holders(tx, tenant, role)
+        return sorted(row.user_id for row in found if holds(row, self._core.keys))
 
     def _record(self, tx: Tx, action: str, tenant: str, user_id: str, role: str, by: str) -> None:
         record(

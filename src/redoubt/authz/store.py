@@ -265,6 +265,14 @@ _MEMBERS_OF = sa.select(role_members).where(
 )
 
 
+def holders(tx: Tx, tenant: str, role: str) -> list[Member]:
+    """Return the rows of a role as they are stored: which of them count, their seals say."""
+    rows = tx.execute(
+        sa.select(role_members).where(role_members.c.tenant == tenant, role_members.c.role == role)
+    )
+    return [Member(**row._asdict()) for row in rows]
+
+
 def members(tx: Tx, tenant: str, user_id: str) -> list[Member]:
     """Return the role rows of a user as they are stored: which of them count, their seals say."""
     rows = tx.execute(_MEMBERS_OF, {"tenant": tenant, "user_id": user_id})

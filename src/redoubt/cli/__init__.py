@@ -22,6 +22,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "spec": ("spec", "Check a spec, or print its JSON Schema."),
     "controls": ("controls", "List and explain the controls."),
     "policy": ("policy", "Decide, explain, check, list and roll back policies."),
+    "people": ("people", "List people; take a role at once, ask for one, end sessions."),
     "audit": ("audit", "Verify, list and show audit entries."),
     "switch": ("switches", "List and flip kill switches."),
     "webhooks": ("webhooks", "List, show, verify and replay deliveries; rotate keys."),

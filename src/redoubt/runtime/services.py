@@ -17,6 +17,7 @@ from redoubt.audit.sequencer import Sequencer
 from redoubt.audit.store import entries
 from redoubt.authz import AuthzRequest, Caller, Enforcer, Entity, PolicyHead, Roles
 from redoubt.authz.changes import policy_change_kind
+from redoubt.authz.membership import role_grant_kind
 from redoubt.core.base import Core
 from redoubt.core.db import Tx
 from redoubt.core.egress import Decision as EgressDecision
@@ -77,7 +78,11 @@ class Services:
             core, config, assigner=roles, roles=roles, mailer=SmtpMailer(core), limiter=limiter
         )
         operators = holders_of(roles, OPERATOR)
-        kinds = Kinds(enable_kind(core, operators), policy_change_kind(core, operators))
+        kinds = Kinds(
+            enable_kind(core, operators),
+            policy_change_kind(core, operators),
+            role_grant_kind(core, roles, operators),
+        )
         charging: Charging | None = None
         incoming = plan.webhooks
         if plan.payments is not None:
