@@ -6,8 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from redoubt.authz import store as authz_store
+from redoubt.authz.consistency import HEADER, Position, position_of, token_of
 from redoubt.authz.errors import RolesRefused, UnknownRole
 from redoubt.authz.membership import KIND, request_role, take_role
+from redoubt.core.db import Tx
 from redoubt.guard.models import Approval
 from tests.console.world import World
 
@@ -101,3 +104,44 @@ async def test_a_role_is_taken_from_a_live_session_and_the_last_two_operators_st
     with pytest.raises(RolesRefused, match="is not"):
         take(people[0].id)
     assert roles(world, people[1].id) == {"operator"}
+
+
+async def test_another_process_sees_a_change_at_once_for_who_brings_its_token(world: World) -> None:
+    people = [await world.person("operator") for _ in range(3)]
+    taken, services = people[0], world.guard.services
+    for _ in range(2):  # what this process knows of the session is kept for 200 ms
+        assert (await taken.get("/console/switches")).status_code == 200
+
+    def take(tx: Tx) -> str:
+        take_role(
+            tx, services.roles, taken.id, "operator", by="cli:test", tenant="main", keep={"operator": 2}
+        )
+        return token_of(tx, world.core, "main")
+
+    token = world.core.db.write_sync(take)  # as another process would: this one knows nothing of it yet
+    assert (await taken.get("/console/switches")).status_code == 200
+    assert (await taken.get("/console/switches", **{HEADER: token})).status_code in (403, 404)
+    await world.pass_time(timedelta(milliseconds=250))
+    assert (await taken.get("/console/switches")).status_code in (403, 404)
+
+
+async def test_a_token_that_is_no_token_or_from_the_future_is_refused(world: World) -> None:
+    operator = await world.person("operator")
+    for forged in ("x", "1.999.main." + "0" * 64):
+        answer = await operator.get("/console/switches", **{HEADER: forged})
+        assert (answer.status_code, answer.json()["code"]) == (400, "consistency-token")
+    position = f"1.{10**6}.main"
+    signed = f"{position}.{world.core.keys.mac('authz.consistency').hexdigest(position)}"
+    behind = await operator.get("/console/switches", **{HEADER: signed})
+    assert (behind.status_code, behind.json()["code"], behind.headers["retry-after"]) == (503, "behind", "1")
+
+
+async def test_who_approves_a_role_is_given_the_token_of_it(world: World) -> None:
+    first, second = await world.person("operator"), await world.person("operator")
+    customer = await world.person("customer")
+    approval = ask(world, customer.id, "operator", first.id)
+    await second.step_up()
+    answer = await second.approve(approval.id)
+    position = position_of(world.core, answer.headers[HEADER])
+    assert position == world.core.db.read_sync(lambda tx: Position("main", authz_store.clock(tx, "main")))
+    assert (await customer.get("/console/switches", **{HEADER: answer.headers[HEADER]})).status_code == 200

@@ -13,6 +13,8 @@ AuthzError
 ├── UnguardedRoutes      routes without a permission, or with an action that the schema does not know
 ├── UnknownRole          a role that no policy set declares
 ├── RolesRefused         a role that a person has already or not at all, or that must keep its holders
+├── ConsistencyRefused   a token that asks for a change was not made by this app
+├── Behind               this process cannot show the change that a caller asks for at least
 └── ReplayError          a recorded decision that cannot be decided again
 """
 
@@ -124,6 +126,18 @@ class RolesRefused(AuthzError):
     """A role that is not given or taken: the person has it already, does not have it, or too few would be left."""
 
     code = "role-refused"
+
+
+class ConsistencyRefused(AuthzError):
+    """A consistency token that this app did not make."""
+
+    code = "consistency-token"
+
+
+class Behind(AuthzError):
+    """What a caller asks for at least is not to be seen here, or the database cannot be asked: nothing is decided."""
+
+    code = "behind"
 
 
 class ReplayError(AuthzError):

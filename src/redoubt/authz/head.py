@@ -9,6 +9,7 @@ revokes is gone from every process by then, whatever became of the loop that fol
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 
@@ -18,8 +19,9 @@ from redoubt.core.base import Core
 from redoubt.core.db import Tx
 
 from . import store
+from .consistency import Position
 from .decide import Decider, DenyAll
-from .errors import AuthzError
+from .errors import AuthzError, Behind
 from .policyset import PolicySet, from_body
 from .seal import demand_seal
 
@@ -31,6 +33,8 @@ CURRENT = 0.25
 """Seconds after which a look no longer answers an enforced question: a new one is taken for it."""
 MAX_AGE = 2.0
 """Seconds without a successful look after which even what is merely shown counts as denied."""
+PATIENCE = 5.0
+"""Seconds that a look may take: a database that hangs is one that cannot be asked."""
 MAIN = "main"
 _UNCONFIRMED = "the policy head could not be confirmed lately"
 
@@ -50,6 +54,8 @@ class PolicyHead:
         self._interval = interval
         self._max_age = max_age
         self._loaded: Mapping[str, _Loaded] = {}
+        self._clocks: Mapping[str, int] = {}
+        self._failing = False
         self._confirmed: float | None = None
         self._refreshing = asyncio.Lock()
 
@@ -68,11 +74,34 @@ class PolicyHead:
         confirmed = self._confirmed
         if confirmed is None or self._core.clock.monotonic() - confirmed > CURRENT:
             try:
-                await self.refresh()
-            except Exception as error:  # whatever hides the head, nothing is allowed by an old one
-                _log.error("the policy head cannot be read: %s", type(error).__name__)
+                await self._look()
+            except Exception:  # whatever hides the head, nothing is allowed by an old one
                 return DenyAll(_UNCONFIRMED)
         return self._of(tenant)
+
+    async def at_least(self, position: Position) -> None:
+        """Return once this process decides by what `position` asks for: by a look that begins now.
+
+        Raises Behind when the database shows less, or cannot be asked: a replica that lags decides nothing for it.
+        """
+        try:
+            await self._look()
+        except Exception as error:
+            raise Behind("the policies cannot be looked at now.", hint="Try again in a moment.") from error
+        if self._clocks.get(position.tenant, 0) < position.seq:
+            raise Behind("this process does not see that change yet.", hint="Try again in a moment.")
+
+    async def _look(self) -> None:
+        """Do `refresh` within `PATIENCE`; says once in the log that it fails, not once a question."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self.refresh()
+            self._failing = False
+        except Exception as error:
+            if not self._failing:
+                _log.error("the policy head cannot be read: %s", type(error).__name__)
+            self._failing = True
+            raise
 
     def decider(self, tenant: str = MAIN) -> Decider | DenyAll:
         """Return what decides for `tenant` as of lately: for what is shown and hidden, never for what is enforced."""
@@ -104,29 +133,23 @@ class PolicyHead:
             if self._confirmed is not None and self._confirmed > wanted:
                 return
             asked = self._core.clock.monotonic()
-            self._loaded = await self._core.db.read(self._read)
+            self._loaded, self._clocks = await self._core.db.read(self._read)
             self._confirmed = asked
 
     def refresh_sync(self) -> None:
         """Do what `refresh` does, in this thread: for a command and for start-up."""
         asked = self._core.clock.monotonic()
-        self._loaded = self._core.db.read_sync(self._read)
+        self._loaded, self._clocks = self._core.db.read_sync(self._read)
         self._confirmed = asked
 
     async def run(self) -> None:
         """Follow the head until cancelled."""
-        failing = False
         while True:
-            try:
-                await self.refresh()
-                failing = False
-            except Exception as error:
-                if not failing:
-                    _log.error("the policy head cannot be read: %s", type(error).__name__)
-                failing = True
+            with contextlib.suppress(Exception):
+                await self._look()
             await asyncio.sleep(self._interval)
 
-    def _read(self, tx: Tx) -> Mapping[str, _Loaded]:
+    def _read(self, tx: Tx) -> tuple[Mapping[str, _Loaded], Mapping[str, int]]:
         before = self._loaded
         after: dict[str, _Loaded] = {}
         for tenant, (seq, version) in store.heads(tx).items():
@@ -142,7 +165,7 @@ class PolicyHead:
         for tenant, known in before.items():
             if tenant not in after:
                 after[tenant] = self._refuse(tenant, known, known.seq, "the policy head disappeared")
-        return after
+        return after, store.clocks(tx)
 
     def _load(self, tx: Tx, tenant: str, seq: int, version: str, known: _Loaded | None) -> _Loaded:
         if known is not None and seq < known.seq:

@@ -89,6 +89,15 @@ role_members = sa.Table(
 )
 
 
+authz_clock = sa.Table(
+    "authz_clock",
+    metadata,
+    tenant_column(),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.PrimaryKeyConstraint("tenant"),
+)
+
+
 @frozen
 class Version:
     """A stored policy set with who wrote and who reviewed it."""
@@ -231,6 +240,19 @@ def heads(tx: Tx) -> dict[str, tuple[int, str]]:
         )
     )
     return {row.tenant: (row.seq, row.version) for row in rows}
+
+
+def clock(tx: Tx, tenant: str) -> int:
+    """Return how often the policies and roles of `tenant` have changed."""
+    found = tx.execute(
+        sa.select(authz_clock.c.seq).where(authz_clock.c.tenant == tenant)
+    ).scalar_one_or_none()
+    return 0 if found is None else int(found)
+
+
+def clocks(tx: Tx) -> dict[str, int]:
+    """Return how often the policies and roles of every tenant have changed."""
+    return {row.tenant: row.seq for row in tx.execute(sa.select(authz_clock))}
 
 
 @frozen

@@ -15,6 +15,7 @@ import typer
 from redoubt.audit import Actor, Event, record
 from redoubt.authz import store as authz_store
 from redoubt.authz import versions
+from redoubt.authz.consistency import HEADER, token_of
 from redoubt.authz.membership import request_role, role_grant_kind, take_role
 from redoubt.authz.roles import Roles
 from redoubt.core.base import Core
@@ -67,14 +68,15 @@ def list_(
 def revoke_(who: Who, role: Role, directory: Dir = Path(), tenant: Tenant = "main") -> None:
     """Take a role at once, in every process within a quarter of a second. Two operators must stay."""
 
-    def take(tx: Tx) -> str:
+    def take(tx: Tx) -> tuple[str, str]:
         user = _user(tx, tenant, who)
         take_role(tx, Roles(core), user, role, by=_operator().id, tenant=tenant, keep=KEEP)
-        return user
+        return user, token_of(tx, core, tenant)
 
     with _core(directory) as core:
-        user = core.db.write_sync(take)
+        user, token = core.db.write_sync(take)
     typer.echo(f"{user} is no longer {role!r}")
+    typer.echo(f"Requests that send {HEADER}: {token} see it from now on.", err=True)
 
 
 @app.command("grant")

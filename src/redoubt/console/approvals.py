@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from redoubt.authz import permit
+from redoubt.authz.membership import KIND as ROLE_GRANT
 from redoubt.authz.versions import KIND as POLICY_CHANGE
 from redoubt.core.errors import RedoubtError
 from redoubt.core.problem import Problem
@@ -129,6 +130,8 @@ def routes(guard: Redoubt) -> list[Route]:
         except ApprovalError as error:
             raise problem_of(error) from error
         response = done(g, shown(approval, g), f"/console/approvals/{approval.id}")
+        if approval.kind in (POLICY_CHANGE, ROLE_GRANT):
+            response.headers.update(await guard.consistency(g))
         if approval.kind == REFUND and guard.services.payments is not None:
             # After the answer: what the charge service does not take now, the worker delivers.
             response.background = BackgroundTask(guard.services.payments.refunds.send, approval)

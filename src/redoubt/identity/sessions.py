@@ -86,14 +86,21 @@ class Sessions:
         live = self._live(tx, row, user)
         return SignIn(live.state, token)
 
-    async def resolve(self, token: str | None, address: str, agent: str) -> SessionState | None:
-        """Return the live session of a cookie's value, or None; at most 200 ms behind other processes."""
+    async def resolve(
+        self, token: str | None, address: str, agent: str, *, fresh: bool = False
+    ) -> SessionState | None:
+        """Return the live session of a cookie's value, or None; at most 200 ms behind other processes.
+
+        With `fresh` it is read anew, whatever is known of it.
+        """
         if not token or len(token) > _MAX_TOKEN or not token.isascii():
             return None
         key = self._mac.digest(token)
-        live: _Live | None = self._cache.get(key)
+        live: _Live | None = None if fresh else self._cache.get(key)
         if live is None:
-            live = await self._look(key, token)
+            live = await (
+                self._read_kept(self._cache.begin(), key, token) if fresh else self._look(key, token)
+            )
             if live is None:
                 return None
         now = self._core.clock.now()

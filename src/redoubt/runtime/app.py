@@ -18,7 +18,10 @@ from starlette.routing import Route
 
 from redoubt.audit import Event
 from redoubt.authz import Decision, Entity, Permission
+from redoubt.authz.consistency import HEADER as CONSISTENCY
+from redoubt.authz.consistency import position_of, token_of
 from redoubt.authz.enforce import guard_routes
+from redoubt.authz.errors import Behind, ConsistencyRefused
 from redoubt.authz.permits import ATTRIBUTE, check_routes
 from redoubt.core import log as logging_setup
 from redoubt.core.base import Core
@@ -213,15 +216,33 @@ class Redoubt:
 
     async def authenticate(self, request: GuardedRequest) -> None:
         """Find the session behind the cookie, and how far this request strays from it."""
+        fresh = request.consistency is not None
+        if request.consistency is not None:
+            await self._see_at_least(request.consistency)
         if request.session_token is None:
             return
         found = await self.services.identity.resolve(
-            request.session_token, request.client_address, request.user_agent
+            request.session_token, request.client_address, request.user_agent, fresh=fresh
         )
         if found is None:
             return
         request.subject = found
         request.risk = self.services.risk(found)
+
+    async def _see_at_least(self, token: str) -> None:
+        try:
+            await self.services.head.at_least(position_of(self.core, token))
+        except ConsistencyRefused as error:
+            raise Problem(400, error.code, "The consistency token is not one of this app.") from error
+        except Behind as error:
+            raise Problem(
+                503, error.code, "This process does not see that change yet.", headers={"Retry-After": "1"}
+            ) from error
+
+    async def consistency(self, request: GuardedRequest) -> dict[str, str]:
+        """Return the header by which whoever changed policies or roles asks for at least that change from now on."""
+        token = await self.core.db.read(lambda tx: token_of(tx, self.core, request.tenant))
+        return {CONSISTENCY: token}
 
     def csrf_token(self, request: GuardedRequest) -> str:
         """Return the token for this browser's forms."""

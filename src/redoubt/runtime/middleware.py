@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from redoubt.audit import Event
+from redoubt.authz.consistency import HEADER as CONSISTENCY
 from redoubt.core.db import StorageUnavailable
 from redoubt.core.errors import RedoubtError
 from redoubt.core.problem import Problem, internal_error
@@ -47,8 +48,10 @@ _ONCE = frozenset(
         b"origin",
         b"authorization",
         b"x-csrf-token",
+        CONSISTENCY.encode(),
     }
 )
+_CONSISTENCY = CONSISTENCY.encode()
 _OURS = frozenset({b"x-request-id", b"server"})
 EVERYONE = Rule("http-address", 1200, 60)
 
@@ -117,6 +120,7 @@ class GuardMiddleware:
             body=b"",
             session_token=session,
             sent_pre=pre,
+            consistency=heads.text(_CONSISTENCY) or None,
         )
 
     async def _admit(

@@ -34,7 +34,7 @@ class GuardedRequest:
     """What the middleware learned of a request, and the doors that a handler uses.
 
     `subject` is None for nobody. `resource` is what the route's permission loaded, so that handlers need not load
-    it again. `risk` is 0 (as usual) to 100.
+    it again. `risk` is 0 (as usual) to 100. `consistency` is the token of a change that the caller asks for at least.
     """
 
     guard: Redoubt
@@ -47,6 +47,7 @@ class GuardedRequest:
     body: bytes
     session_token: str | None
     sent_pre: str | None = None
+    consistency: str | None = None
     subject: SessionState | None = None
     risk: int = 0
     resource: Any = None

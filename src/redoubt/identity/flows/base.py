@@ -81,9 +81,11 @@ class Flow:
         """Return the browser that a checked `__Host-pre` cookie names."""
         return Browser(self.pre_mac.digest(pre), address, agent, request_id, session_token)
 
-    async def resolve(self, cookie_value: str | None, address: str, agent: str) -> SessionState | None:
-        """Return the live session of a `__Host-session` cookie, or None; cached for at most 200 ms."""
-        return await self.sessions.resolve(cookie_value, address, agent)
+    async def resolve(
+        self, cookie_value: str | None, address: str, agent: str, *, fresh: bool = False
+    ) -> SessionState | None:
+        """Return the live session of a `__Host-session` cookie, or None; at most 200 ms old, read anew with `fresh`."""
+        return await self.sessions.resolve(cookie_value, address, agent, fresh=fresh)
 
     async def prune(self) -> int:
         """Delete challenges that are past, and links and sessions that ended a week ago; return how many."""
