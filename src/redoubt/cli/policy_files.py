@@ -14,7 +14,7 @@ import cedarpy
 import typer
 
 from redoubt.authz.policyset import POLICY_SUFFIX, PolicySet, parse_folder
-from redoubt.authz.testing import Report, read_cases, run
+from redoubt.authz.testing import Case, Report, read_cases, run
 
 FAILED = 1
 Percent = typer.Option(min=0, max=100)
@@ -33,19 +33,24 @@ def run_tests(
     min_branches: Annotated[float, Percent] = 0,
 ) -> None:
     """Run the policies' tests (*.yaml): exit 0 when all hold and enough is covered, 1 otherwise."""
-    policies = parse_folder(directory)
-    files = sorted((tests or directory / "tests").glob("*.yaml"))
-    if not files:
-        typer.echo("there are no tests", err=True)
-        raise typer.Exit(FAILED)
-    only = None if changed is None else _changed(policies, parse_folder(changed))
-    report = run(policies, [case for file in files for case in read_cases(file)], only)
+    policies, cases = parse_folder(directory), cases_of(tests or directory / "tests")
+    only = None if changed is None else changed_ids(policies, parse_folder(changed))
+    report = run(policies, cases, only)
     for line in _lines(report):
         typer.echo(line)
     short = report.policies_percent < min_policies or report.branches_percent < min_branches
     if short:
         typer.echo(f"covered too little: at least {min_policies:g} % and {min_branches:g} % are asked for")
     raise typer.Exit(FAILED if report.failures or short else 0)
+
+
+def cases_of(folder: Path) -> list[Case]:
+    """Return the cases of all test files of `folder`; ends the command where there are none: no test, no success."""
+    files = sorted(folder.glob("*.yaml"))
+    if not files:
+        typer.echo("there are no tests", err=True)
+        raise typer.Exit(FAILED)
+    return [case for file in files for case in read_cases(file)]
 
 
 def format_files(
@@ -103,7 +108,8 @@ def _formatted(text: str) -> str:
     return cedarpy.format_policies(text).rstrip("\n") + "\n" if text.strip() else text
 
 
-def _changed(new: PolicySet, old: PolicySet) -> frozenset[str]:
+def changed_ids(new: PolicySet, old: PolicySet) -> frozenset[str]:
+    """Return the ids of the policies of `new` that `old` does not have, or has otherwise."""
     return frozenset(key for key, text in new.texts.items() if old.texts.get(key) != text)
 
 

@@ -77,7 +77,7 @@ def run(policies: PolicySet, cases: Iterable[Case], only: frozenset[str] | None 
         count += 1
         decision = decider.decide(case.request)
         decided |= set(decision.reasons)
-        why = _wrong(case, decision.allowed, decision.reasons, decision.errors)
+        why = wrong(case, decision.allowed, decision.reasons, decision.errors)
         if why is not None:
             failures.append(Failure(case, why))
         for identity, policy in measured.items():
@@ -97,7 +97,8 @@ def run(policies: PolicySet, cases: Iterable[Case], only: frozenset[str] | None 
     return Report(count, tuple(failures), coverage)
 
 
-def _wrong(case: Case, allowed: bool, reasons: tuple[str, ...], errors: tuple[str, ...]) -> str | None:
+def wrong(case: Case, allowed: bool, reasons: tuple[str, ...], errors: tuple[str, ...]) -> str | None:
+    """Return how an answer differs from what a case expects, or None."""
     by = ", ".join(reasons) or "no policy"
     if allowed is not case.allow:
         wanted, got = ("allow", "deny") if case.allow else ("deny", "allow")
