@@ -69,6 +69,8 @@ _KINDS: dict[str, Kind] = {
     "authz.decide": Kind(6003, OTHER, INFO, LOW),
     "authz.grant": Kind(3005, 1, LOW, MEDIUM),
     "authz.revoke": Kind(3005, 2, LOW, MEDIUM),
+    "authz.expire": Kind(3005, 2, LOW, MEDIUM),
+    "authz.break-glass": Kind(3005, 1, HIGH, HIGH),
     "authz.role": Kind(3005, OTHER, LOW, MEDIUM),
     "authz.policy": Kind(3004, 3, MEDIUM, HIGH),
     "charge": Kind(MONEY, OTHER, INFO, MEDIUM),

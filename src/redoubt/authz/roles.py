@@ -6,6 +6,7 @@ Roles are what policies read most of people. A row that was written past the app
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 
 from redoubt.audit import Actor, Event, record
 from redoubt.core.base import Core
@@ -24,16 +25,29 @@ class Roles:
         self._core = core
         self._declared = None if declared is None else frozenset(declared)
 
-    def assign(self, tx: Tx, tenant: str, user_id: str, role: str, by: str) -> None:
-        """Give `role` to a user; `by` is who decided. Giving what the user has changes nothing and records nothing.
+    def assign(
+        self,
+        tx: Tx,
+        tenant: str,
+        user_id: str,
+        role: str,
+        by: str,
+        *,
+        expires: datetime | None = None,
+        approval_id: str | None = None,
+    ) -> None:
+        """Give `role` to a user, until `expires` where it is given; `by` is who decided.
 
-        Raises UnknownRole for a role that is not declared.
+        Giving what the user has changes nothing and records nothing. An emergency role names its `approval_id`, and the
+        database refuses any that does not fit it. Raises UnknownRole for a role that is not declared.
         """
         self.demand_declared(role)
         if role in self.roles(tx, tenant, user_id):
             return
         store.remove_member(tx, tenant, user_id, role)  # a row that somebody wrote past the app
-        given = store.Member(tenant, user_id, role, by, self._core.clock.now())
+        given = store.Member(
+            tenant, user_id, role, by, self._core.clock.now(), expires_at=expires, approval_id=approval_id
+        )
         store.add_member(tx, sealed_member(given, self._core.keys))
         self._record(tx, "authz.grant", tenant, user_id, role, by)
 
@@ -52,15 +66,25 @@ class Roles:
         return True
 
     def roles(self, tx: Tx, tenant: str, user_id: str) -> frozenset[str]:
-        """Return the roles of `user_id` as they stand in this transaction: those that this app gave."""
-        return frozenset(
-            row.role for row in store.members(tx, tenant, user_id) if holds(row, self._core.keys)
-        )
+        """Return the roles of `user_id` as they stand now: those that this app gave and whose time is not over."""
+        return frozenset(row.role for row in store.members(tx, tenant, user_id) if self._counts(row))
 
     def holders(self, tx: Tx, tenant: str, role: str) -> list[str]:
-        """Return the ids of those to whom this app gave `role`, sorted."""
+        """Return the ids of those to whom this app gave `role` and who have it now, sorted."""
         found = store.holders(tx, tenant, role)
-        return sorted(row.user_id for row in found if holds(row, self._core.keys))
+        return sorted(row.user_id for row in found if self._counts(row))
+
+    def sweep(self, tx: Tx) -> int:
+        """Remove roles whose time is over, with an audit event each, and return how many; they gave nothing any more."""
+        over = store.expiring(tx, before=self._core.clock.now())
+        for row in over:
+            store.remove_member(tx, row.tenant, row.user_id, row.role)
+            self._record(tx, "authz.expire", row.tenant, row.user_id, row.role, row.granted_by)
+        return len(over)
+
+    def _counts(self, row: store.Member) -> bool:
+        over = row.expires_at is not None and self._core.clock.now() >= row.expires_at
+        return not over and holds(row, self._core.keys)
 
     def _record(self, tx: Tx, action: str, tenant: str, user_id: str, role: str, by: str) -> None:
         record(

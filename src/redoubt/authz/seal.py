@@ -62,9 +62,9 @@ def holds(member: Member, keys: Keyring) -> bool:
 
 
 def _member_bytes(member: Member) -> bytes:
-    return canonical_json(
-        [member.tenant, member.user_id, member.role, member.granted_by, member.at.isoformat()]
-    )
+    ends = None if member.expires_at is None else member.expires_at.isoformat()
+    given = [member.tenant, member.user_id, member.role, member.granted_by, member.at.isoformat()]
+    return canonical_json([*given, ends, member.approval_id])
 
 
 def _bytes(head: Head) -> bytes:

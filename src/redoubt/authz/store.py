@@ -24,6 +24,7 @@ TRIGGERS = frozenset(
         "policy_verdicts_no_delete",
         "role_members_no_update",
         "role_members_sealed",
+        "role_members_urgent",
     }
 )
 
@@ -85,6 +86,8 @@ role_members = sa.Table(
     sa.Column("granted_by", sa.Text, nullable=False),
     sa.Column("at", Timestamp, nullable=False),
     sa.Column("seal", sa.Text),
+    sa.Column("expires_at", Timestamp),
+    sa.Column("approval_id", sa.Text),
     sa.PrimaryKeyConstraint("tenant", "user_id", "role"),
 )
 
@@ -257,7 +260,7 @@ def clocks(tx: Tx) -> dict[str, int]:
 
 @frozen
 class Member:
-    """One role of one user: who gave it and when, under the app's seal."""
+    """One role of one user: who gave it and when, until when, by which approval in an emergency, under the app's seal."""
 
     tenant: str
     user_id: str
@@ -265,6 +268,8 @@ class Member:
     granted_by: str
     at: datetime
     seal: str | None = None
+    expires_at: datetime | None = None
+    approval_id: str | None = None
 
 
 def add_member(tx: Tx, member: Member) -> None:
@@ -298,4 +303,15 @@ def holders(tx: Tx, tenant: str, role: str) -> list[Member]:
 def members(tx: Tx, tenant: str, user_id: str) -> list[Member]:
     """Return the role rows of a user as they are stored: which of them count, their seals say."""
     rows = tx.execute(_MEMBERS_OF, {"tenant": tenant, "user_id": user_id})
+    return [Member(**row._asdict()) for row in rows]
+
+
+def expiring(tx: Tx, tenant: str | None = None, before: datetime | None = None) -> list[Member]:
+    """Return the role rows that have an end, of one tenant or all, those that ended by `before` where it is given."""
+    query = sa.select(role_members).where(role_members.c.expires_at.is_not(None))
+    if tenant is not None:
+        query = query.where(role_members.c.tenant == tenant)
+    if before is not None:
+        query = query.where(role_members.c.expires_at <= before)
+    rows = tx.execute(query.order_by(role_members.c.expires_at).limit(1000))
     return [Member(**row._asdict()) for row in rows]

@@ -6,13 +6,13 @@ from starlette.routing import Route
 
 from redoubt.runtime.app import Redoubt
 
-from . import approvals, audit, enrolments, overview, policies, switches
+from . import approvals, audit, emergencies, enrolments, overview, policies, switches
 
 
 def routes(guard: Redoubt) -> list[Route]:
     """Return the console's routes for `guard`; each declares its permission."""
     found: list[Route] = []
-    for module in (overview, approvals, audit, policies, switches, enrolments):
+    for module in (overview, approvals, audit, policies, switches, enrolments, emergencies):
         found += module.routes(guard)
     return found
 

@@ -22,6 +22,19 @@ from redoubt.runtime.request import GuardedRequest
 from .web import answer, done, fields, may, page, person, text, wants_json
 
 
+async def demand_role_grant(guard: Redoubt, g: GuardedRequest) -> None:
+    """Raise a Problem unless the running schema grants role changes to `Enrolment.create`, this page's action."""
+    running = guard.services.head.policies(g.tenant)
+    if running is None:
+        raise Problem(503, "policies-unknown", "The running policies are not known.")
+    try:
+        await asyncio.to_thread(demand_grant, running, "edge", USER_TYPE, ROLE_TYPE, "Enrolment.create")
+    except GatedWrite as error:
+        raise Problem(
+            409, error.code, "The policies grant role changes to no such page.", detail=error.hint
+        ) from error
+
+
 def routes(guard: Redoubt) -> list[Route]:
     """Return the enrolment pages."""
     roles = sorted(guard.plan.roles)
@@ -45,15 +58,7 @@ def routes(guard: Redoubt) -> list[Route]:
             raise Problem(422, error.code, error.message, detail=error.hint) from error
         if role not in guard.plan.roles:
             raise Problem(422, "invalid", "There is no such role.")
-        running = guard.services.head.policies(g.tenant)
-        if running is None:
-            raise Problem(503, "policies-unknown", "The running policies are not known.")
-        try:
-            await asyncio.to_thread(demand_grant, running, "edge", USER_TYPE, ROLE_TYPE, "Enrolment.create")
-        except GatedWrite as error:
-            raise Problem(
-                409, error.code, "The policies grant role changes to no such page.", detail=error.hint
-            ) from error
+        await demand_role_grant(guard, g)
         enrolments = guard.services.identity.enrolments
 
         def mint(tx: Tx) -> str:

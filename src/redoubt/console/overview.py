@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from redoubt.authz import permit
+from redoubt.authz.breakglass import open_now
 from redoubt.core.db import Tx
 from redoubt.guard.switches import status
 from redoubt.runtime.app import Redoubt
@@ -65,12 +66,23 @@ def routes(guard: Redoubt) -> list[Route]:
                 "killed": [
                     {"capability": one.capability, "tenant": one.tenant} for one in status(tx) if one.killed
                 ],
+                "emergencies": [
+                    {
+                        "user": one.user_id,
+                        "role": one.role,
+                        "until": one.expires_at,
+                        "approval": one.approval_id,
+                    }
+                    for one in open_now(tx, g.core, g.tenant)
+                ],
                 "audit": guard.services.audit_head(tx),
             }
 
         found = await g.read(look)
+        names = guard.services.names
+        people = await g.read(lambda tx: names(tx, sorted({one["user"] for one in found["emergencies"]})))
         found["policy_version"] = guard.services.head.decider(g.tenant).version
         found["verdicts"] = last_verdicts(g.core.settings.state_dir)
-        return answer(g, "overview.html", found)
+        return answer(g, "overview.html", found, people=people)
 
     return [Route("/console", overview, methods=["GET"])]

@@ -27,6 +27,7 @@ _TABS = (
     ("/console/policies", "Policies", "Policy.read"),
     ("/console/switches", "Switches", "Switch.read"),
     ("/console/enrolments", "Enrolments", "Enrolment.create"),
+    ("/console/emergencies", "Break-glass", "Enrolment.create"),
 )
 
 

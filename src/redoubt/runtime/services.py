@@ -16,6 +16,7 @@ from redoubt.audit.noise import Noise
 from redoubt.audit.sequencer import Sequencer
 from redoubt.audit.store import entries
 from redoubt.authz import AuthzRequest, Caller, Enforcer, Entity, PolicyHead, Roles
+from redoubt.authz.breakglass import break_glass_kind
 from redoubt.authz.changes import policy_change_kind
 from redoubt.authz.membership import role_grant_kind
 from redoubt.core.base import Core
@@ -82,6 +83,7 @@ class Services:
             enable_kind(core, operators),
             policy_change_kind(core, operators),
             role_grant_kind(core, roles, operators),
+            break_glass_kind(core, roles, operators),
         )
         charging: Charging | None = None
         incoming = plan.webhooks
@@ -203,6 +205,7 @@ class Services:
         while not stop.is_set():
             await Jobs(self.core).prune()
             await self.identity.prune()
+            await self.core.db.write(self.roles.sweep)
             try:
                 await asyncio.wait_for(stop.wait(), _PRUNE_EVERY)
             except TimeoutError:
