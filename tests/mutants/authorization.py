@@ -86,6 +86,11 @@ MUTANTS = (
                  "sa.select(*columns).where(table.c.tenant == tenant)")],
     ),
     Mutant(
+        "AUZ-2",
+        "a-process-keeps-the-policies-it-began-with",
+        [library("authz/head.py", "and (known.seq, known.version) == (seq, version)", "and bool((seq, version))")],
+    ),
+    Mutant(
         "AUZ-3",
         "decisions-forget-their-version",
         [library(_ENFORCE, "{json_text(decision.version)}", '""')],
@@ -94,6 +99,11 @@ MUTANTS = (
         "AUZ-3",
         "decisions-forget-what-they-read",
         [library(_ENFORCE, '"values":{decision.written},', '"values":{{}},')],
+    ),
+    Mutant(
+        "AUZ-4",
+        "every-change-counts-as-narrower",
+        [library("authz/changes.py", "found.verdict, found.passes, found.evidence,", '"narrower", True, found.evidence,')],
     ),
     Mutant(
         "AUZ-6",

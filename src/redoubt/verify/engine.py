@@ -31,7 +31,7 @@ from .target import Target, load, parse
 from .transport import is_loopback, tls_context
 from .warm import Warm
 
-_LATER = {"commands", "command_env"}
+_LATER = {"commands", "command_env", "replica"}
 
 
 @frozen

@@ -70,14 +70,14 @@ def launched(start: Start, source: Path, progress: Callable[[str], None]) -> Ite
         shutil.copytree(source, folder, ignore=shutil.ignore_patterns(*_LEFT_OUT), symlinks=True)
         ready_file = scratch / "ready.json" if start.ready == "{ready}" else None
         made = {name: os.urandom(24).hex() for name in start.secrets}
-        running = Running(folder, _free_port(), ready_file, None, scratch / "output.log", made)  # type: ignore[arg-type]
+        running = Running(folder, free_port(), ready_file, None, scratch / "output.log", made)  # type: ignore[arg-type]
         progress("starting a private copy with empty data")
         process = running.process = _spawn(start, running)
         _wait(start, running)
         yield running
     finally:
         if process is not None:
-            _stop(process)
+            stop(process)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -146,7 +146,8 @@ def _answers(port: int, path: str) -> bool:
         return False
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process group to end, wait, then kill what is left."""
     for number, patience in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, 5.0)):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
@@ -156,7 +157,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait(1.0)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback address that nothing listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -212,6 +212,28 @@ class Access(_Part):
     amount_max: int | None = None
 
 
+class Policies(_Part):
+    """Policies that change at run time: their folder, who proposes and approves, and how soon a change counts.
+
+    `shown` is where an approver reads a request, `rehearsal` where in its answer the dry run stands, and `review` the
+    exit code with which the check asks for a second person.
+    """
+
+    folder: str = "policies"
+    role: str = Field(alias="as")
+    within: float = 5.0
+    shown: str | None = None
+    rehearsal: str = "dry_run"
+    review: int = 3
+
+
+class Replica(_Part):
+    """How a second replica of the app is started over the same state; `{replica_port}` is where it has to listen."""
+
+    command: list[str] = Field(min_length=1)
+    env: dict[str, str] = {}
+
+
 class Switches(_Part):
     """Kill switches: the call that kills, the call that asks to enable, and who may."""
 
@@ -251,6 +273,8 @@ class Target(_Part):
     provider: Provider | None = None
     charge: Charge | None = None
     switches: Switches | None = None
+    policies: Policies | None = None
+    replica: Replica | None = None
     commands: dict[str, list[str]] = {}
     command_env: dict[str, str] = {}
     stores: dict[str, str] = {}

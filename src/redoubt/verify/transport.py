@@ -27,9 +27,13 @@ def is_loopback(host: str) -> bool:
 
 
 class Transport(httpx.BaseTransport):
-    """One connection pool that sends from `source`; names under `.localhost` are this machine."""
+    """One connection pool that sends from `source`; names under `.localhost` are this machine.
 
-    def __init__(self, source: str, context: ssl.SSLContext) -> None:
+    With `port` it connects there, whatever port the address names: a second replica has another port and the same name.
+    """
+
+    def __init__(self, source: str, context: ssl.SSLContext, *, port: int | None = None) -> None:
+        self._port = port
         limits = httpx.Limits(max_connections=64, max_keepalive_connections=8, keepalive_expiry=1.0)
         self._inner = httpx.HTTPTransport(
             verify=context, local_address=source, limits=limits, trust_env=False, http2=False
@@ -41,7 +45,7 @@ class Transport(httpx.BaseTransport):
         if host == "localhost" or host.endswith(".localhost"):
             inner = httpx.Request(
                 request.method,
-                request.url.copy_with(host="127.0.0.1"),
+                request.url.copy_with(host="127.0.0.1", port=self._port or request.url.port),
                 headers=request.headers,
                 stream=request.stream,
                 extensions={**request.extensions, "sni_hostname": host},

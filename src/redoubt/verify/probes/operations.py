@@ -221,21 +221,22 @@ def _enable_alone(lab: Lab, attack: Attack, operator: Person, ask: Callable[[], 
     asked = _switch(lab, operator, method, enable, {"capability": "all", "ticket": "rehearsal over"})
     attack.positive("starting again can be asked for", asked.ok, str(asked.status))
     approval = str(asked.member("approval_id") or "")
-    _decide(lab, operator, approval)
+    decide(lab, operator, approval)
     time.sleep(switches.within + 0.3)
     attack.check(not ask().ok, "one person alone started the app again")
     lab.world.notes["enable"] = approval
 
 
 def _enable_together(lab: Lab, attack: Attack, second: Person, ask: Callable[[], Answer]) -> None:
-    done = _decide(lab, second, str(lab.world.notes.get("enable", "")))
+    done = decide(lab, second, str(lab.world.notes.get("enable", "")))
     served = lab.wait(lambda: ask().ok, 5, 0.2)
     attack.positive(
         "with a second person's passkey it serves again", served, "" if done is None else str(done.status)
     )
 
 
-def _decide(lab: Lab, person: Person, approval: str) -> Answer | None:
+def decide(lab: Lab, person: Person, approval: str) -> Answer | None:
+    """Approve a request with a person's passkey; return the answer, or that of the challenge where there was none."""
     base = f"/console/approvals/{approval}"
     how = lab.target.money.approvals if lab.target.money is not None else None
     options_path = how.options.partition(" ")[2].replace("{id}", approval) if how else f"{base}/options"
