@@ -20,6 +20,7 @@ from .access import access_model
 from .indexes import list_indexes
 from .lock import app_lock, components, development_lock
 from .openapi import openapi
+from .policy_tests import policy_tests
 from .spec.model import Spec
 from .spec.names import plural
 from .target import target_file
@@ -43,8 +44,11 @@ HTMX = Component(
     "htmx.org", "2.0.11", ("d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717",), "0BSD", "npm"
 )
 """The one script of others that pages load; it lies in the wheel, unchanged from its npm package."""
-OWNED = ("app/handlers.py", "app/extra.py", "app/pages/")
-"""Files that are the owner's from the first build on: made once, then left alone."""
+OWNED = ("app/handlers.py", "app/extra.py", "app/pages/", "tests/decisions.json")
+"""Files that are the owner's from the first build on: made once, then left alone.
+
+The snapshot of decisions is among them: a decision that changed is approved by a person, not by the next build.
+"""
 
 
 def is_owned(path: str) -> bool:
@@ -65,6 +69,7 @@ def emit(spec: Spec, source: bytes) -> dict[str, bytes]:
     text["target.yaml"] = target_file(spec)
     text["policies/schema.cedarschema"] = compile_schema(model) + "\n"
     text |= {f"policies/{name}": body for name, body in compile_policies(model).items()}
+    text |= {f"policies/tests/{name}": body for name, body in policy_tests(model).items()}
     text["tests/decisions.json"] = render(decision_table(model))
     return tree | {name: body.encode() for name, body in text.items()}
 

@@ -29,7 +29,7 @@ from redoubt.guard.kinds import Kinds
 from redoubt.guard.models import VerifiedAssertion
 from redoubt.identity.store import user_by_id, user_by_verified_email
 
-from . import policy_files, policy_indexes, policy_inputs, policy_mutate
+from . import policy_files, policy_indexes, policy_inputs, policy_mutate, policy_snapshot
 from .policy_check import check
 from .policy_proposals import directory as everybody
 from .policy_proposals import evidence_lines, names_of, proposal_lines
@@ -322,6 +322,7 @@ app.command(name="test")(policy_files.run_tests)
 app.command(name="fmt")(policy_files.format_files)
 app.command(name="indexes")(policy_indexes.indexes)
 app.command(name="mutate")(policy_mutate.mutate_policies)
+app.command(name="snapshot")(policy_snapshot.snapshot)
 
 
 class _NobodyHere:

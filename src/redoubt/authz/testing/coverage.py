@@ -16,6 +16,7 @@ from ..decide import Decider
 from ..explain import condition_text, conjuncts
 from ..models import AuthzRequest
 from ..policyset import PolicySet, engine_of
+from ..reference import candidates
 from .cases import Case
 
 Outcome = Literal["true", "false", "error"]
@@ -80,7 +81,9 @@ def run(policies: PolicySet, cases: Iterable[Case], only: frozenset[str] | None 
         why = wrong(case, decision.allowed, decision.reasons, decision.errors)
         if why is not None:
             failures.append(Failure(case, why))
-        for identity, policy in measured.items():
+        for identity, policy in candidates(policies, case.request.action, case.request.resource.type):
+            if identity not in measured:
+                continue
             for number, outcome in _outcomes(policies, policy, case.request):
                 seen.setdefault((identity, number), set()).add(outcome)
     coverage = tuple(
