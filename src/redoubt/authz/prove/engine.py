@@ -10,6 +10,7 @@ import z3
 from attrs import frozen
 from cedarpy import pst
 
+from ..models import EntityUid
 from ..policyset import PolicySet
 from ..schema.types import Environment, Schema
 from .compiler import Compiled, Compiler
@@ -18,6 +19,7 @@ from .logic import both, either, is_false, negated
 from .replay import minimised, widens
 from .scopes import action_in, type_in
 from .solve import Answer, solve
+from .values import Outcome
 from .verdicts import Comparison, EnvironmentVerdict
 from .witness import Reader
 from .world import World
@@ -60,13 +62,17 @@ def compared(
 ) -> Comparison:
     """Compare two sets, each under its own schema."""
     deadline = time.monotonic() + seconds
-    before, after = list(bound(old).values()), list(bound(new).values())
+    seen: dict[Any, Bound] = {}  # what both sets say is one object, so that it is known without being read
+    before, after = (
+        [seen.setdefault(item.key, item) for item in bound(policies).values()] for policies in (old, new)
+    )
+    was, will = _Index(before), _Index(after)
     known = set(old_schema.environments())
+    unchanged = old_schema == new_schema
     verdicts: list[EnvironmentVerdict] = []
     for environment in new_schema.environments():
-        ours = [item for item in before if item.applies(old_schema, environment)]
-        theirs = [item for item in after if item.applies(new_schema, environment)]
-        if environment in known and old_schema == new_schema and _same(ours, theirs):
+        ours, theirs = was.of(old_schema, environment), will.of(new_schema, environment)
+        if environment in known and unchanged and _same(ours, theirs):
             verdicts.append(EnvironmentVerdict(environment, "equal"))
             continue
         if time.monotonic() >= deadline:
@@ -194,18 +200,50 @@ class Cached(Compiler):
 
     def __init__(self, world: World, schema: Schema, environment: Environment) -> None:
         super().__init__(world, schema, environment)
-        self._met: dict[Any, Compiled] = {}
+        self._met: dict[Any, tuple[pst.Template, Compiled]] = {}  # policies are kept: so are their places
+        self._read: dict[pst.Expr, Outcome] = {}
 
     def policy(self, policy: pst.Template, slots: Mapping[str, pst.EntityUid]) -> Compiled:
         """Return what a policy comes to, as it did the first time; raises Unsupported."""
-        key = (policy, tuple(sorted((name, str(uid)) for name, uid in slots.items())))
+        key = (id(policy), tuple(sorted((name, str(uid)) for name, uid in slots.items())))
         if key not in self._met:
-            self._met[key] = super().policy(policy, slots)
-        return self._met[key]
+            self._met[key] = policy, super().policy(policy, slots)
+        return self._met[key][1]
+
+    def eval(self, expr: pst.Expr) -> Outcome:
+        """Evaluate one expression, what was met before as it came out then; raises Unsupported."""
+        if not isinstance(expr, pst.BinaryOp | pst.GetAttr | pst.HasAttr | pst.Like):
+            return super().eval(expr)
+        found = self._read.get(expr)
+        if found is None:
+            found = self._read[expr] = super().eval(expr)
+        return found
 
 
 def _same(ours: list[Bound], theirs: list[Bound]) -> bool:
-    return {item.key for item in ours} == {item.key for item in theirs}
+    return {id(item) for item in ours} == {id(item) for item in theirs}
+
+
+class _Index:
+    """Policies by the one action that they name: of a thousand, few are looked at for an environment."""
+
+    def __init__(self, items: list[Bound]) -> None:
+        self._named: dict[EntityUid, list[tuple[int, Bound]]] = {}
+        self._others: list[tuple[int, Bound]] = []
+        for place, item in enumerate(items):
+            scope = item.policy.action
+            if isinstance(scope, pst.ActionEq):
+                uid = EntityUid(str(scope.entity.type), scope.entity.id)
+                self._named.setdefault(uid, []).append((place, item))
+            else:
+                self._others.append((place, item))
+
+    def of(self, schema: Schema, environment: Environment) -> list[Bound]:
+        """Return what types and action leave in play, in the order of the set."""
+        found = sorted(
+            [*self._named.get(environment.action, ()), *self._others], key=lambda placed: placed[0]
+        )
+        return [item for _, item in found if item.applies(schema, environment)]
 
 
 def _plain(policy: pst.Template) -> pst.Template:

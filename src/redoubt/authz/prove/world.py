@@ -50,6 +50,9 @@ class World:
         self._universal: list[tuple[str, Callable[[Symbolic], Any]]] = []
         self._seen: dict[Any, Terms] = {}
         self._kept: dict[Any, Terms] = {}  # the terms are kept: an id is used again once its term is gone
+        self._values: dict[
+            Any, tuple[Type, Terms, Symbolic]
+        ] = {}  # type and terms are kept: so are their places
         self._fresh = 0
 
     def tick(self) -> None:
@@ -77,7 +80,14 @@ class World:
         return EntityUid(kind, name)
 
     def unknown(self, kind: Type, key: tuple[str, ...], args: Terms = ()) -> Symbolic:
-        """Return the value of the unknown function `key` for `args`."""
+        """Return the value of the unknown function `key` for `args`, the same each time."""
+        place = id(kind), key, tuple(term.ast.value for term in args)
+        known = self._values.get(place)
+        if known is None:
+            known = self._values[place] = kind, args, self._unknown(kind, key, args)
+        return known[2]
+
+    def _unknown(self, kind: Type, key: tuple[str, ...], args: Terms) -> Symbolic:
         if isinstance(kind, RecordType):
             return Fields(
                 {
