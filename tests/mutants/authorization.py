@@ -91,6 +91,17 @@ MUTANTS = (
         [library("authz/head.py", "and (known.seq, known.version) == (seq, version)", "and bool((seq, version))")],
     ),
     Mutant(
+        "AUZ-2",
+        "a-process-keeps-the-roles-that-it-saw-first",
+        [
+            library(
+                "identity/sessions.py",
+                "roles=self._roles.roles(tx, user.tenant, user.id),",
+                'roles=vars(self).setdefault("seen", {}).setdefault(user.id, self._roles.roles(tx, user.tenant, user.id)),',
+            )
+        ],
+    ),
+    Mutant(
         "AUZ-3",
         "decisions-forget-their-version",
         [library(_ENFORCE, "{json_text(decision.version)}", '""')],

@@ -15,6 +15,7 @@ FLAWS = {  # control → a text that its evidence must hold
     "IDN-9": "lacks HttpOnly, Secure",
     "IDN-11": "60 wrong guesses",
     "AUZ-1": "shows another's object",
+    "AUZ-2": "GET /admin/report is still answered",
     "AUZ-6": "admin:admin logs in",
     "AUZ-7": "GET /export",
     "WHK-1": "another key was accepted",
@@ -56,7 +57,7 @@ def test_the_sound_app_has_nothing_broken(sound: Report) -> None:
     assert [(one.control, one.reason) for one in sound.findings if one.verdict is Verdict.BROKEN] == []
 
 
-@pytest.mark.parametrize("control", sorted(set(FLAWS) - {"IDN-1", "AUZ-1", "WHK-3"}))
+@pytest.mark.parametrize("control", sorted(set(FLAWS) - {"IDN-1", "AUZ-1", "AUZ-2", "WHK-3"}))
 def test_what_is_broken_there_is_proven_here(sound: Report, control: str) -> None:
     finding = sound.of(control)
     assert finding.verdict is Verdict.PROVEN, finding.reason
@@ -71,6 +72,17 @@ def test_the_objects_of_others_stay_out_of_reach_in_the_sound_app(sound: Report)
         "a stranger's own works",
         "a missing id is not found",
         "his session is still alive",
+    }
+
+
+def test_a_demoted_person_s_live_session_loses_the_role_in_the_sound_app(sound: Report) -> None:
+    (one,) = sound.of("AUZ-2").evidence
+    assert one.attack == "go on with a session after its role was taken"
+    assert one.outcome is Outcome.HELD, one.detail
+    assert {check.name for check in one.positives} >= {
+        "who never had the role is refused",
+        "with the role it is read",
+        "who kept the role still reads",
     }
 
 

@@ -289,7 +289,7 @@ def _run(world: World, wanted: list[Control], options: Options, watcher: Watcher
     def waiting(one: Probe, done: int) -> None:
         watcher.begin(one.control, one.name, done, len(probes))
 
-    lanes = LANES if world.running is not None and world.people.self_made else 1
+    lanes = LANES if world.running is not None and world.people.separate else 1
     for one, shown in side_by_side(probes, attempt, waiting, lanes):
         tally = tallies[one.control]
         tally.add_up(shown)

@@ -57,9 +57,12 @@ class People:
         return found
 
     @property
-    def self_made(self) -> bool:
-        """Whether everybody is made anew, so that no two probes ever share an account."""
-        return set(self.roles().values()) <= {"register", "sign_up", "enrol"}
+    def separate(self) -> bool:
+        """Whether no two probes ever share a session: people are made anew, or log in to the one account of a role."""
+        names = [one.role or one.name for one in self._target.auth]
+        logins = all(one.loginEndpointAuth is not None for one in self._target.auth)
+        anew = set(self.roles().values()) <= {"register", "sign_up", "enrol"}
+        return anew or (logins and len(set(names)) == len(names))
 
     def make(self, role: str, name: str, browser: Browser, minter: Browser) -> Person:
         """Return a new person with `role`, logged in; raises Unshown when the target file offers no way."""

@@ -227,6 +227,23 @@ class Policies(_Part):
     review: int = 3
 
 
+class Demotion(_Part):
+    """How somebody loses the role `of`, and what only that role reads.
+
+    By the command `demote`, which is given {user} and {role}, or by the call `take` of somebody with the role `as`;
+    `give` is the call that gives the role first to who joined without it. In calls {id} and {name} are the person's.
+    """
+
+    of: str
+    read: str
+    take: str | None = None
+    taken: dict[str, Any] = {}
+    give: str | None = None
+    given: dict[str, Any] = {}
+    role: str = Field("", alias="as")
+    within: float = 2.0
+
+
 class Replica(_Part):
     """How a second replica of the app is started over the same state; `{replica_port}` is where it has to listen."""
 
@@ -275,6 +292,7 @@ class Target(_Part):
     switches: Switches | None = None
     policies: Policies | None = None
     replica: Replica | None = None
+    demotion: Demotion | None = None
     commands: dict[str, list[str]] = {}
     command_env: dict[str, str] = {}
     stores: dict[str, str] = {}

@@ -1,7 +1,8 @@
 """A notes service with the mistakes that people make. It shares no code with the library; verify must find each.
 
 The faults carry labels: F1 no ownership, F2 no role check, F3 bare cookie, F4 mass assignment, F5 unlimited login,
-F6 signature not checked, F7 replays accepted, F8 a route that nobody guards, F9 stack traces, F10 default account.
+F6 signature not checked, F7 replays accepted, F8 a route that nobody guards, F9 stack traces, F10 default account,
+F11 a session keeps the role that its person had at login.
 """
 
 import json
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 app = FastAPI(title="Notes, flawed")
 USERS = {"admin": {"id": "1", "username": "admin", "password": "admin", "role": "admin"}}  # F10
 SESSIONS: dict[str, str] = {}
+POWERS: dict[str, str] = {}
 NOTES: dict[str, dict] = {}
 RELEASES: list[dict] = []
 
@@ -29,6 +31,10 @@ class Account(BaseModel):
 class Note(BaseModel):
     title: str
     text: str = ""
+
+
+class Role(BaseModel):
+    role: str
 
 
 class Profile(BaseModel):
@@ -66,6 +72,7 @@ async def login(account: Account, response: Response) -> dict:  # F5
         raise HTTPException(401)
     token = uuid4().hex
     SESSIONS[token] = account.username
+    POWERS[token] = user["role"]  # F11
     response.set_cookie("session", token)  # F3
     return {"ok": True}
 
@@ -123,6 +130,22 @@ async def users(user: dict = Depends(me)) -> list[str]:  # F2
 @app.get("/export", include_in_schema=False)
 async def export() -> list[dict]:  # F8
     return list(NOTES.values())
+
+
+def administrator(request: Request) -> None:
+    if POWERS.get(request.cookies.get("session", "")) != "admin":
+        raise HTTPException(403)
+
+
+@app.get("/admin/report", dependencies=[Depends(administrator)])
+async def report() -> dict:
+    return {"notes": len(NOTES)}
+
+
+@app.put("/admin/users/{name}", dependencies=[Depends(administrator)])
+async def appoint(name: str, role: Role) -> dict:
+    USERS[name]["role"] = role.role
+    return {"ok": True}
 
 
 @app.post("/hooks/github")

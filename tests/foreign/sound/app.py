@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from collections import defaultdict, deque
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import uuid4
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
@@ -17,7 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 app = FastAPI(title="Notes, sound")
 HOOK_KEY = os.environ["HOOK_SECRET"].encode()
-USERS: dict[str, dict] = {}
+ADMIN_KEY = hashlib.sha256(os.environ["ADMIN_KEY"].encode()).hexdigest()
+USERS: dict[str, dict] = {
+    "admin": {"id": uuid4().hex, "username": "admin", "role": "admin", "key": ADMIN_KEY}
+}
 SESSIONS: dict[str, tuple[str, str]] = {}
 NOTES: dict[str, dict] = {}
 RELEASES: list[dict] = []
@@ -41,6 +44,10 @@ class Login(Strict):
 class Note(Strict):
     title: str = Field(max_length=200)
     text: str = Field("", max_length=2000)
+
+
+class Role(Strict):
+    role: Literal["user", "admin"]
 
 
 class Profile(Strict):
@@ -172,6 +179,19 @@ async def remove(note: Annotated[dict, Depends(own_note)]) -> None:
 @app.get("/admin/users", dependencies=[Depends(administrator)])
 async def users() -> list[str]:
     return list(USERS)
+
+
+@app.get("/admin/report", dependencies=[Depends(administrator)])
+async def report() -> dict:
+    return {"notes": len(NOTES)}
+
+
+@app.put("/admin/users/{name}", dependencies=[Depends(administrator)])
+async def appoint(name: str, role: Role) -> dict:
+    if name not in USERS:
+        raise HTTPException(404)
+    USERS[name]["role"] = role.role
+    return {"ok": True}
 
 
 @app.post("/hooks/github")
