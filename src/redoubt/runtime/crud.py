@@ -7,7 +7,7 @@ the version of the row that was judged, and a list asks the database for no row 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from attrs import define, field
@@ -209,17 +209,26 @@ class Crud:
         if event in self.kind.events:
             emit(tx, core, event, self.kind.to_event(row), tenant=row["tenant"])
 
-    def allowed(self, request: Request, verb: str, row: Row | None = None) -> bool:
-        """Say whether the caller may do `verb`, to show or leave out a button; the decision itself comes later."""
+    def permitted(self, request: Request, verbs: Iterable[str], row: Row | None = None) -> frozenset[str]:
+        """Return those of `verbs` that the caller may do on a row, or on the list and on a row to be: for buttons.
+
+        One look at the running policies answers for all of them, unaudited; what is pressed is decided about then.
+        """
         g = GuardedRequest.of(request)
         if row is not None:
-            return self._may(g, verb, row)
-        resource = (
-            self.kind.to_be(g.tenant, g.user_id)
-            if verb == "create"
-            else collection_entity(self.name, g.tenant)
-        )
-        return allows(g, f"{self.name}.{verb}", resource)
+            return self._permitted(g, verbs, self.kind.resource(row), row)
+        found = {"create"} & set(verbs)
+        to_be = self._permitted(g, found, self.kind.to_be(g.tenant, g.user_id))
+        rest = [verb for verb in verbs if verb not in found]
+        return to_be | self._permitted(g, rest, collection_entity(self.name, g.tenant))
+
+    def _permitted(
+        self, g: GuardedRequest, verbs: Iterable[str], resource: Resource, row: Row | None = None
+    ) -> frozenset[str]:
+        amount = self.kind.amount(row) if row is not None else None
+        context = {} if amount is None else {"amount": amount}
+        actions = {f"{self.name}.{verb}": verb for verb in verbs}
+        return frozenset(actions[action] for action in g.permitted(list(actions), resource, context))
 
     def _held(self, tx: Tx, row: Row) -> None:
         if self.hold is not None:

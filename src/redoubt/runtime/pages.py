@@ -211,8 +211,10 @@ class CrudPages:
         return names
 
     def _can(self, request: Request, row: Row | None = None) -> dict[str, bool]:
+        """Return which buttons a page shows: what the policies permit here, in the state that the row is in."""
         verbs = ("create",) if row is None else ("update", "delete", "pay", *self.kind.moves)
-        allowed = {verb: self.crud.allowed(request, verb, row) for verb in verbs}
+        permitted = self.crud.permitted(request, verbs, row)
+        allowed = {verb: verb in permitted for verb in verbs}
         if row is not None and self.kind.state_field is not None:
             state = row[self.kind.state_field]
             allowed |= {verb: allowed[verb] and state in move.from_ for verb, move in self.kind.moves.items()}

@@ -6,7 +6,7 @@ enforcement of permissions read it from there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, field
@@ -178,6 +178,12 @@ class GuardedRequest:
     def allows(self, action: str, resource: Entity, context: Mapping[str, Any] | None = None) -> bool:
         """Say whether the caller may, without an audit entry: for showing and hiding, never instead of a decision."""
         return self.guard.allows(self, action, resource, context or {})
+
+    def permitted(
+        self, actions: Iterable[str], resource: Entity, context: Mapping[str, Any] | None = None
+    ) -> tuple[str, ...]:
+        """Return those of `actions` that the caller may do on `resource`, unaudited: for buttons, never to enforce."""
+        return self.guard.services.permitted(self.authz, actions, resource, context or {})
 
     def render(self, template: str, *, status: int = 200, **context: Any) -> Response:
         """Render a page of the app or of the library."""

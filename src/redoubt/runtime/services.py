@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +19,7 @@ from redoubt.authz import AuthzRequest, Caller, Enforcer, Entity, PolicyHead, Ro
 from redoubt.authz.breakglass import break_glass_kind
 from redoubt.authz.changes import policy_change_kind
 from redoubt.authz.membership import role_grant_kind
+from redoubt.authz.permitted import permitted_actions
 from redoubt.core.base import Core
 from redoubt.core.db import Tx
 from redoubt.core.egress import Decision as EgressDecision
@@ -186,6 +187,14 @@ class Services:
         values = {**context, "risk": caller.risk, "step_up": caller.step_up}
         question = AuthzRequest.of(caller.principal(), action, resource, values)
         return self.head.decider(caller.tenant).decide(question).allowed
+
+    def permitted(
+        self, caller: Caller, actions: Iterable[str], resource: Entity, context: Mapping[str, Any]
+    ) -> tuple[str, ...]:
+        """Return those of `actions` that `caller` may do on `resource`, without an audit entry."""
+        values = {**context, "risk": caller.risk, "step_up": caller.step_up}
+        decider = self.head.decider(caller.tenant)
+        return permitted_actions(decider, caller.principal(), resource, actions, values)
 
     def demand_switch(self, capability: str, tenant: str, *, money: bool = False) -> None:
         """Raise the Problem of a killed capability."""
