@@ -51,6 +51,23 @@ def _only(looked_up: Callable[[Any, Ref], bool]) -> Callable[..., Any]:
     return under
 
 
+def _kinds(question: Any, *, with_groups: bool) -> Any:
+    groups = [
+        node.ancestors if with_groups and (node := question.entities.get(ref)) is not None else None
+        for ref in (question.action, question.principal, question.resource)
+    ]
+    return (question.action, question.principal.type, question.resource.type, *groups)
+
+
+def _kept_by(key: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+    def candidates(self: Any, question: Any) -> Any:
+        if key(question) not in self._kept:
+            self._kept[key(question)] = tuple(self._found(question))
+        return self._kept[key(question)]
+
+    return candidates
+
+
 MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "an error satisfies its policy": lambda patch: patch.setattr(policies._Policy, "holds", _errors_hold),
     "an error is not reported": lambda patch: patch.setattr(policies._Policy, "holds", _errors_are_silent),
@@ -71,6 +88,16 @@ MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     ),
     "open scopes are not looked up": lambda patch: patch.setattr(
         policies, "_under", _only(lambda name, ref: name is not None)
+    ),
+    "a kind's policies are kept for those whom a scope names": lambda patch: patch.setattr(
+        policies.CompiledPolicies,
+        "_candidates",
+        _kept_by(lambda question: _kinds(question, with_groups=True)),
+    ),
+    "what is kept forgets the groups": lambda patch: patch.setattr(
+        policies.CompiledPolicies,
+        "_candidates",
+        _kept_by(lambda question: _kinds(question, with_groups=False)),
     ),
     "overflow is unchecked": lambda patch: patch.setattr(expressions, "long", lambda value: value),
     "a Bool is a Long": lambda patch: patch.setattr(

@@ -7,13 +7,14 @@ under nothing. Ten thousand links on one action are so one look-up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from attrs import frozen
 from cedarpy import pst
 
 from ..errors import UnreadablePolicy
+from .entities import Store
 from .expressions import Compiled, Question, boolean, compile_expression, ref_of_node
 from .values import CedarError, Ref
 
@@ -21,6 +22,8 @@ Key = Ref | str | None
 _Index = dict[Key, dict[Key, dict[Key, list["_Policy"]]]]
 _Found = TypeVar("_Found")
 _NO_ANCESTORS: frozenset[Ref] = frozenset()
+_Kinds = tuple[Ref, frozenset[Ref], str, frozenset[Ref], str, frozenset[Ref]]
+_MAX_KEPT = 4096
 
 
 @frozen
@@ -65,6 +68,8 @@ class CompiledPolicies:
         """Compile `tree`; raises UnreadablePolicy for anything unknown, a link without its template or values."""
         self._index: _Index = {}
         self._count = 0
+        self._named: set[Key] = set()
+        self._kept: dict[_Kinds, tuple[_Policy, ...]] = {}
         for identity, policy in tree.static_policies.items():
             self._add(identity, policy, {}, _conditions(policy))
         bodies = {identity: _conditions(template) for identity, template in tree.templates.items()}
@@ -94,7 +99,32 @@ class CompiledPolicies:
         reasons = forbids or permits
         return Answer(bool(permits) and not forbids, _sorted(reasons), _sorted(errors))
 
-    def _candidates(self, question: Question) -> list[_Policy]:
+    def _candidates(self, question: Question) -> Sequence[_Policy]:
+        """Return the policies whose scopes can match.
+
+        Unless a scope names principal or resource themselves, that depends on their types and ancestors only, which
+        are few: what was found for them once is kept.
+        """
+        principal, resource = question.principal, question.resource
+        if principal in self._named or resource in self._named:
+            return self._found(question)
+        nodes = question.entities
+        key = (
+            question.action,
+            _ancestors(nodes, question.action),
+            principal.type,
+            _ancestors(nodes, principal),
+            resource.type,
+            _ancestors(nodes, resource),
+        )
+        kept = self._kept.get(key)
+        if kept is None:
+            if len(self._kept) >= _MAX_KEPT:
+                self._kept.clear()
+            kept = self._kept[key] = tuple(self._found(question))
+        return kept
+
+    def _found(self, question: Question) -> list[_Policy]:
         found: list[_Policy] = []
         for by_principal in _under(self._index, question.action, question):
             for by_resource in _under(by_principal, question.principal, question):
@@ -114,9 +144,15 @@ class CompiledPolicies:
         for action, action_tests in _action(policy.action):
             tests = (*action_tests, *principal_tests, *resource_tests)
             compiled = _Policy(identity, policy.effect == "forbid", tests, conditions)
+            self._named |= {name for name in (principal, resource) if isinstance(name, Ref)}
             by_principal = self._index.setdefault(action, {})
             by_principal.setdefault(principal, {}).setdefault(resource, []).append(compiled)
         self._count += 1
+
+
+def _ancestors(nodes: Store, ref: Ref) -> frozenset[Ref]:
+    node = nodes.get(ref)
+    return _NO_ANCESTORS if node is None else node.ancestors
 
 
 def _sorted(ids: list[str]) -> tuple[str, ...]:
@@ -126,8 +162,7 @@ def _sorted(ids: list[str]) -> tuple[str, ...]:
 
 def _under(table: dict[Key, _Found], ref: Ref, question: Question) -> list[_Found]:
     """Return what `table` has for an entity, at the cost of the smaller of the table and the entity's keys."""
-    node = question.entities.get(ref)
-    ancestors = _NO_ANCESTORS if node is None else node.ancestors
+    ancestors = _ancestors(question.entities, ref)
     if len(table) < len(ancestors) + 3:
         return [
             item
@@ -192,8 +227,16 @@ def _action(scope: pst.ActionConstraint) -> Iterator[tuple[Key, tuple[Compiled, 
 
 
 def _same(variable: str, named: Ref) -> Compiled:
-    return lambda question: getattr(question, variable) == named
+    match variable:
+        case "principal":
+            return lambda question: question.principal == named
+        case "resource":
+            return lambda question: question.resource == named
+        case _:
+            return lambda question: question.action == named
 
 
 def _of_type(variable: str, name: str) -> Compiled:
-    return lambda question: getattr(question, variable).type == name
+    if variable == "principal":
+        return lambda question: question.principal.type == name
+    return lambda question: question.resource.type == name
