@@ -5,6 +5,7 @@ A literal is bound into its closure as a value. No source text is built, so no p
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -51,8 +52,12 @@ def compile_expression(node: pst.Expr) -> Compiled:
             return _constant(ref_of_node(node.value))
         case pst.Var():
             return _variable(node.name)
+        case pst.UnaryOp(arg=pst.StringLit(value=text)) if node.op in CONSTRUCTORS:
+            return _constructed(node.op, text)
         case pst.UnaryOp():
             return _unary(node.op, compile_expression(node.arg))
+        case pst.BinaryOp(right=pst.LongLit(value=number)) if node.op in _COMPARE:
+            return _compared(_COMPARE[node.op], compile_expression(node.left), number)
         case pst.BinaryOp():
             return _binary(node.op, compile_expression(node.left), compile_expression(node.right))
         case pst.GetAttr():
@@ -115,6 +120,20 @@ def _unary(op: str, arg: Compiled) -> Compiled:
             raise UnreadablePolicy(f"the operator {op!r} is not known here")
 
 
+def _constructed(op: str, text: str) -> Compiled:
+    """Return the closure of an extension value that is written out: it is parsed once, and errs each time if it must."""
+    try:
+        value = CONSTRUCTORS[op](text)
+    except CedarError as error:
+        message = str(error)
+
+        def err(question: Question) -> Any:
+            raise CedarError(message)
+
+        return err
+    return lambda question: value
+
+
 def _construct(op: str, arg: Compiled) -> Compiled:
     maker = CONSTRUCTORS[op]
 
@@ -161,7 +180,7 @@ def _or(left: Compiled, right: Compiled) -> Compiled:
     return run
 
 
-def _comparison(compare: Callable[[int, int], bool]) -> Callable[[Compiled, Compiled], Compiled]:
+def _comparison(compare: Callable[[Any, Any], bool]) -> Callable[[Compiled, Compiled], Compiled]:
     def make(left: Compiled, right: Compiled) -> Compiled:
         def run(question: Question) -> bool:
             a, b = left(question), right(question)
@@ -174,6 +193,18 @@ def _comparison(compare: Callable[[int, int], bool]) -> Callable[[Compiled, Comp
         return run
 
     return make
+
+
+def _compared(compare: Callable[[Any, Any], bool], left: Compiled, number: int) -> Compiled:
+    """Return a comparison with a number that is written out."""
+
+    def run(question: Question) -> bool:
+        value = left(question)
+        if type(value) is int:
+            return compare(value, number)
+        raise CedarError("not ordered")
+
+    return run
 
 
 def _arithmetic(apply: Callable[[int, int], int]) -> Callable[[Compiled, Compiled], Compiled]:
@@ -336,15 +367,18 @@ def _record(items: Mapping[str, Compiled]) -> Compiled:
     return lambda question: {name: item(question) for name, item in pairs}
 
 
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "less": operator.lt,
+    "less_eq": operator.le,
+    "greater": operator.gt,
+    "greater_eq": operator.ge,
+}
 _OPERATORS: dict[str, Callable[[Compiled, Compiled], Compiled]] = {
     "and": _and,
     "or": _or,
     "eq": lambda left, right: lambda question: equal(left(question), right(question)),
     "not_eq": lambda left, right: lambda question: not equal(left(question), right(question)),
-    "less": _comparison(lambda a, b: a < b),
-    "less_eq": _comparison(lambda a, b: a <= b),
-    "greater": _comparison(lambda a, b: a > b),
-    "greater_eq": _comparison(lambda a, b: a >= b),
+    **{op: _comparison(compare) for op, compare in _COMPARE.items()},
     "add": _arithmetic(lambda a, b: a + b),
     "sub": _arithmetic(lambda a, b: a - b),
     "mul": _arithmetic(lambda a, b: a * b),
