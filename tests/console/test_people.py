@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from redoubt.authz import store as authz_store
+from redoubt.authz.breakglass import break_glass
 from redoubt.authz.consistency import HEADER, Position, position_of, token_of
 from redoubt.authz.errors import RolesRefused, UnknownRole
 from redoubt.authz.membership import KIND, request_role, take_role
@@ -145,3 +146,36 @@ async def test_who_approves_a_role_is_given_the_token_of_it(world: World) -> Non
     position = position_of(world.core, answer.headers[HEADER])
     assert position == world.core.db.read_sync(lambda tx: Position("main", authz_store.clock(tx, "main")))
     assert (await customer.get("/console/switches", **{HEADER: answer.headers[HEADER]})).status_code == 200
+
+
+async def test_an_emergency_operator_is_not_one_of_the_two_who_stay(world: World) -> None:
+    first, second = await world.person("operator"), await world.person("operator")
+    customer = await world.person("customer")
+    services, db = world.guard.services, world.guard.core.db
+    asked = db.write_sync(
+        lambda tx: break_glass(
+            tx,
+            services.approvals,
+            user=customer.id,
+            role="operator",
+            minutes=30,
+            reason="night",
+            by=first.id,
+            ticket="T-2",
+        )
+    )
+    await second.step_up()
+    assert (await second.approve(asked.id)).status_code == 200
+    assert len(db.read_sync(lambda tx: services.roles.holders(tx, "main", "operator"))) == 3
+
+    def take(user: str) -> None:
+        db.write_sync(
+            lambda tx: take_role(
+                tx, services.roles, user, "operator", by="cli:test", tenant="main", keep={"operator": 2}
+            )
+        )
+
+    with pytest.raises(RolesRefused, match="at least 2"):
+        take(first.id)
+    take(customer.id)
+    assert roles(world, customer.id) == {"customer"}

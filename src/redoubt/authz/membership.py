@@ -87,7 +87,10 @@ def take_role(
     least = (keep or {}).get(role, 0)
     if role not in roles.roles(tx, tenant, user):
         raise RolesRefused(f"this person is not {role!r}.")
-    if least and len(roles.holders(tx, tenant, role)) <= least:
+    lasting = roles.holders(
+        tx, tenant, role, lasting=True
+    )  # who has it for minutes does not keep an app in hand
+    if least and user in lasting and len(lasting) <= least:
         raise RolesRefused(
             f"at least {least} people must stay {role!r}: one asks, another approves.",
             hint=f"Make somebody else {role!r} first.",

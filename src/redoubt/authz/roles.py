@@ -69,10 +69,12 @@ class Roles:
         """Return the roles of `user_id` as they stand now: those that this app gave and whose time is not over."""
         return frozenset(row.role for row in store.members(tx, tenant, user_id) if self._counts(row))
 
-    def holders(self, tx: Tx, tenant: str, role: str) -> list[str]:
-        """Return the ids of those to whom this app gave `role` and who have it now, sorted."""
+    def holders(self, tx: Tx, tenant: str, role: str, *, lasting: bool = False) -> list[str]:
+        """Return the ids of those to whom this app gave `role` and who have it now, sorted; `lasting`: without an end."""
         found = store.holders(tx, tenant, role)
-        return sorted(row.user_id for row in found if self._counts(row))
+        return sorted(
+            row.user_id for row in found if self._counts(row) and not (lasting and row.expires_at is not None)
+        )
 
     def sweep(self, tx: Tx) -> int:
         """Remove roles whose time is over, with an audit event each, and return how many; they gave nothing any more."""
