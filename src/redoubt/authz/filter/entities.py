@@ -177,14 +177,34 @@ class World:
 
     def within(self, entity: Scalar, target: EntityUid) -> Condition:
         """Return whether the entity of a row is `target` or below it; meant where `entity.there`."""
+        name = entity.type or ""
         parts: list[Condition] = []
-        if entity.type == target.type:
+        if name == target.type:
             parts.append(entity.sql == target.id)
-        table = self.mapping.tables.get(entity.type or "")
+        if not entity.row and (given := self._given_below(name, target)):
+            parts.append(entity.sql.in_(given))
+        table = self.mapping.tables.get(name)
         for parent in table.parents if table is not None else ():
             for column, choose in self._edges(entity, parent):
                 parts.append(choose(column.in_(self._below(parent, target))))
         return some(*parts)
+
+    def _given_below(self, name: str, target: EntityUid) -> list[str]:
+        """Return the ids of the given entities of the type `name` that are below `target`: a row may refer to them."""
+        found = []
+        for uid in self.given:
+            if uid.type != name or uid == target:
+                continue
+            above = self.ancestors(uid)
+            if target in above:
+                found.append(uid.id)
+            elif any(self._goes_on(other) for other in above if other not in self.given):
+                raise Untranslatable(f"the ancestors of {uid.type} were not given.", hint="Give them.")
+        return sorted(found)
+
+    def _goes_on(self, uid: EntityUid) -> bool:
+        table = self.mapping.tables.get(uid.type)
+        return table is not None and bool(table.parents)
 
     def _edges(
         self, entity: Scalar, parent: at.Parent | at.Link | at.Closure
@@ -211,7 +231,8 @@ class World:
     def _below(self, parent: at.Parent | at.Link | at.Closure, target: EntityUid) -> Any:
         """Return a query of the ids of `parent`'s type that are `target` or below it."""
         if isinstance(parent, at.Closure):
-            return [target.id] if parent.type == target.type else []
+            itself = [target.id] if parent.type == target.type else []
+            return itself + self._given_below(parent.type, target)
         return self._descendants(parent.type, target, ())
 
     def _descendants(self, name: str, target: EntityUid, seen: tuple[str, ...]) -> Any:
@@ -221,6 +242,7 @@ class World:
             )
         table = self.mapping.tables.get(name)
         start = [target.id] if name == target.type else []
+        start += self._given_below(name, target)
         own = [parent for parent in (table.parents if table else ()) if parent.type == name]
         seeds: list[Any] = [sa.select(sa.literal(value, sa.String()).label("id")) for value in start]
         for parent in table.parents if table else ():
