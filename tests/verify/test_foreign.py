@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from redoubt.controls import Outcome, Verdict
+from redoubt.controls import Evidence, Outcome, Verdict
 from redoubt.verify import Options, Report, verify
 
 FOREIGN = Path(__file__).parents[1] / "foreign"
@@ -73,6 +73,18 @@ def test_the_objects_of_others_stay_out_of_reach_in_the_sound_app(sound: Report)
         "a missing id is not found",
         "his session is still alive",
     }
+
+
+def test_another_s_password_in_an_answer_is_found(flawed: Report, sound: Report) -> None:
+    def shown(report: Report) -> Evidence:
+        (one,) = [
+            one for one in report.of("AUZ-1").evidence if one.attack.startswith("look for another's password")
+        ]
+        return one
+
+    assert "GET /people shows a user another's password" in shown(flawed).detail
+    assert all(check.held for check in shown(flawed).positives)
+    assert shown(sound).outcome is Outcome.HELD, shown(sound).detail
 
 
 def test_a_demoted_person_s_live_session_loses_the_role_in_the_sound_app(sound: Report) -> None:

@@ -70,7 +70,8 @@ class People:
         if way is None:
             raise Unshown(f"nobody can get the role {role}", add=f"roles: {{{role}: register}}")
         suffix = self._random(4).hex()
-        person = Person(f"{name}{suffix}", role, f"{name}.{suffix}@people.example", browser)
+        plain = name.replace(" ", "-")  # a name may be words, an address and a user name may not
+        person = Person(f"{plain}{suffix}", role, f"{plain}.{suffix}@people.example", browser)
         if way == "register":
             self._register(person)
         elif way == "sign_up":

@@ -2,7 +2,7 @@
 
 The faults carry labels: F1 no ownership, F2 no role check, F3 bare cookie, F4 mass assignment, F5 unlimited login,
 F6 signature not checked, F7 replays accepted, F8 a route that nobody guards, F9 stack traces, F10 default account,
-F11 a session keeps the role that its person had at login.
+F11 a session keeps the role that its person had at login, F12 a list of people with all that is known of them.
 """
 
 import json
@@ -120,6 +120,11 @@ async def rewrite(note_id: str, note: Note, user: dict = Depends(me)) -> dict:  
 @app.delete("/notes/{note_id}", status_code=204)
 async def remove(note_id: str, user: dict = Depends(me)) -> None:  # F1
     NOTES.pop(note_id, None)
+
+
+@app.get("/people")
+async def people(user: dict = Depends(me)) -> list[dict]:  # F12
+    return list(USERS.values())
 
 
 @app.get("/admin/users")

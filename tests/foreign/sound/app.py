@@ -176,6 +176,11 @@ async def remove(note: Annotated[dict, Depends(own_note)]) -> None:
     NOTES.pop(note["id"], None)
 
 
+@app.get("/people")
+async def people(user: Annotated[dict, Depends(me)]) -> list[dict]:
+    return [{"username": one["username"]} for one in USERS.values()]
+
+
 @app.get("/admin/users", dependencies=[Depends(administrator)])
 async def users() -> list[str]:
     return list(USERS)

@@ -15,7 +15,7 @@ from ..samples import sample
 from ..shadow import shadow_routes
 from ..target import call
 from ..things import Workshop
-from .escalation import cast_of_two, cross_owner, function_level
+from .escalation import cast_of_two, cross_owner, function_level, secrets_of_others
 from .table import harmless
 
 
@@ -25,6 +25,12 @@ def owners_keep_what_is_theirs(lab: Lab) -> None:
     alice, bob = cast_of_two(lab)
     cross_owner(lab, alice, bob)
     function_level(lab)
+
+
+@probe("AUZ-1")
+def answers_hold_nobodys_secrets(lab: Lab) -> None:
+    """Read all that can be read; look for what another logs in with."""
+    secrets_of_others(lab, *cast_of_two(lab))
 
 
 @probe("AUZ-3", phase=2)

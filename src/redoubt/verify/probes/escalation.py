@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 from typing import Any
 
+from ..authenticator import b64url
 from ..browser import Answer
 from ..errors import Unshown
 from ..lab import Lab
@@ -113,6 +115,35 @@ def _leaks(answer: Answer, thing: Thing) -> bool:
 def _state(answer: Answer) -> Any:
     body = answer.json()
     return {key: body.get(key) for key in ("status", "state", "version")} if isinstance(body, dict) else None
+
+
+def secrets_of_others(lab: Lab, alice: Person, bob: Person) -> None:
+    """As bob and as every other role, read all that can be read, and look for what alice logs in with."""
+    with lab.attack(
+        "look for another's password, session or token in all that is answered", "it stands in an answer"
+    ) as attack:
+        known = {"password": alice.password} if len(alice.password) >= 8 else {}
+        known |= {
+            f"cookie {name}": value for name, value in alice.browser.cookies.items() if len(value) >= 12
+        }
+        known |= {
+            f"header {name}": value for name, value in alice.browser.headers.items() if len(value) >= 12
+        }
+        if alice.key is not None:
+            known["passkey"] = b64url(alice.key.credential_id)
+        attack.positive("there are secrets of hers to look for", known)
+        roles = [role for role in lab.world.people.roles() if role != bob.role]
+        readers, read = [bob, *(lab.person(role, f"reading {role}") for role in roles)], 0
+        for reader, one in product(readers, lab.api.operations):
+            if one.method != "GET":
+                continue
+            answer = reader.browser.get(one.at(id=alice.id or "1"))
+            read += answer.ok
+            for what, value in known.items():
+                attack.check(
+                    value not in answer.text, f"{one.key} shows a {reader.role} another's {what}", answer
+                )
+        attack.positive("something was read", read)
 
 
 def function_level(lab: Lab) -> None:
