@@ -94,6 +94,13 @@ def test_a_built_app_holds_its_policy_tests_and_its_ci_runs_them(shop: Path) -> 
     ci = (shop / ".github" / "workflows" / "ci.yml").read_text()
     assert "run: redoubt policy test policies --min-policies 100" in ci
     assert "run: redoubt policy snapshot . --check" in ci
+    assert "fetch-depth: 0" in ci
+    assert "BASE: origin/${{ github.base_ref }}" in ci
+    assert (
+        'run: redoubt policy check "$BASE" HEAD --policies policies' in ci
+    )  # no expression in what a shell reads
+    tools = (shop / "requirements-dev.txt").read_text()
+    assert all(f"\n{name}==" in tools for name in ("z3-solver", "cvc5"))  # without them nothing is proven
 
 
 def test_a_changed_decision_fails_until_it_is_approved(mine: Path) -> None:

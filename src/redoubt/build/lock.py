@@ -30,7 +30,7 @@ def app_lock(wheel: Wheel) -> str:
 
 def development_lock() -> str:
     """Return requirements-dev.txt: what the app's own tests need on top."""
-    return f"# What the tests need beside requirements.txt, pinned and hashed.\n{_data('dev-lock.txt')}"
+    return f"# What the tests and proofs about policies need beside requirements.txt, pinned and hashed.\n{_data('dev-lock.txt')}"
 
 
 def components(wheel: Wheel) -> list[Component]:

@@ -17,7 +17,8 @@ from .lock import DATA
 
 _READ_BY_HAND = {"cedarpy": "Apache-2.0", "colorama": "BSD-3-Clause"}
 """cedarpy's metadata names no licence, its LICENSE file does; colorama is installed on Windows only."""
-_TEST_TOOLS = ("iniconfig", "pluggy", "pytest")
+_TEST_TOOLS = ("cvc5", "iniconfig", "pluggy", "pytest", "z3-solver")
+"""What runs the tests of an app, and the solvers that judge its policy changes in CI and where they are proposed."""
 _CLASSIFIERS = {
     "MIT License": "MIT",
     "MIT": "MIT",
