@@ -32,6 +32,7 @@ _log = logging.getLogger("redoubt.authz")
 
 STEP_UP_SECONDS = 300
 CALLER, DECISION, RESOURCE = "redoubt.caller", "redoubt.decision", "redoubt.resource"
+PERMISSION = "redoubt.permission"
 
 Enforce = Callable[[Permission, Caller, Any], Awaitable[Decision]]
 CallerOf = Callable[[HTTPConnection], Caller]
@@ -280,6 +281,7 @@ def wrap_route(
         caller = caller_of(connection)
         try:
             scope[DECISION] = await enforce(permission, caller, connection)
+            scope[PERMISSION] = permission
         except Problem as problem:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008, "reason": problem.code})

@@ -84,7 +84,20 @@ def own_account(*, step_up: bool = False) -> Callable[[Endpoint], Endpoint]:
 
 
 def permission_of(route: Any) -> Permission | None:
-    """Return what `route`, its endpoint or its mounted app declares."""
+    """Return what `route`, its endpoint, its mounted app or one of its FastAPI dependencies declares.
+
+    Raises UnguardedRoutes where two of them declare something.
+    """
+    found = _declared(route)
+    depended = list(_depended(getattr(route, "dependant", None)))
+    if len({id(item) for item in (found, *depended) if item is not None}) > 1:
+        raise UnguardedRoutes(
+            f"{getattr(route, 'path', route)!r} declares two permissions.", hint="Keep one."
+        )
+    return found or next(iter(depended), None)
+
+
+def _declared(route: Any) -> Permission | None:
     for holder in (route, getattr(route, "endpoint", None), getattr(route, "app", None)):
         while holder is not None:
             found = getattr(holder, ATTRIBUTE, None)
@@ -92,6 +105,15 @@ def permission_of(route: Any) -> Permission | None:
                 return found
             holder = getattr(holder, "func", None)  # functools.partial
     return None
+
+
+def _depended(dependant: Any) -> Iterator[Permission]:
+    """Yield what the dependencies of a FastAPI route declare, and theirs."""
+    for inner in getattr(dependant, "dependencies", ()):
+        found = getattr(inner.call, ATTRIBUTE, None)
+        if isinstance(found, Permission):
+            yield found
+        yield from _depended(inner)
 
 
 @frozen
