@@ -49,6 +49,16 @@ MUTANTS = (
     ),
     Mutant("WHK-3", "every-delivery-is-new", [FORGETFUL]),
     Mutant(
+        "WHK-3",
+        "each-process-remembers-for-itself",
+        [
+            library(
+                FORGETFUL.file, FORGETFUL.find,
+                FORGETFUL.replace.replace('item.id,\n', 'item.verified.identity + f"@{__import__(\'os\').getpid()}",\n', 1),
+            )
+        ],
+    ),
+    Mutant(
         "WHK-4",
         "done-before-the-effect",
         [

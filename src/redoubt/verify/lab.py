@@ -52,6 +52,11 @@ class World:
     _clients: dict[str, httpx.Client] = field(factory=dict)
     _lock: threading.Lock = field(factory=threading.Lock)
     _warm: Warm | None = None
+    _closing: list[Callable[[], None]] = field(factory=list)
+
+    def at_close(self, close: Callable[[], None]) -> None:
+        """Have something that a probe started, for others too, ended with the run."""
+        self._closing.append(close)
 
     def client(self, source: str) -> httpx.Client:
         """Return the connections that come from `source`."""
@@ -95,7 +100,9 @@ class World:
             return number
 
     def close(self) -> None:
-        """Close every connection, and end the server of commands."""
+        """Close every connection, and end the server of commands and what else was started."""
+        while self._closing:
+            self._closing.pop()()
         if self._warm is not None:
             self._warm.close()
         for client in self._clients.values():

@@ -18,26 +18,26 @@ _SECONDS = 60.0
 class Replica:
     """A second replica that is starting or up; who has a session has it here, too."""
 
-    def __init__(self, lab: Lab, port: int, process: subprocess.Popen[bytes]) -> None:
-        self._lab, self._port, self._process = lab, port, process
+    def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
+        self._port, self._process = port, process
         self._clients: list[httpx.Client] = []
 
-    def await_up(self) -> None:
+    def await_up(self, lab: Lab) -> None:
         """Wait until it answers; raises Unshown when it does not."""
-        visitor = self.same(self._lab.browser("visitor"))
-        if not self._lab.wait(lambda: self._process.poll() is not None or _answers(visitor), _SECONDS, 0.1):
+        visitor = self.same(lab, lab.browser("visitor"))
+        if not lab.wait(lambda: self._process.poll() is not None or _answers(visitor), _SECONDS, 0.1):
             raise Unshown("the second replica did not come up in time")
         if self._process.poll() is not None:
             raise Unshown("the second replica ended at its start")
 
-    def same(self, browser: Browser) -> Browser:
+    def same(self, lab: Lab, browser: Browser) -> Browser:
         """Return a browser of the same person, from the same address, whose requests this replica answers."""
-        transport = Transport(browser.source, self._lab.world.context, port=self._port)
+        transport = Transport(browser.source, lab.world.context, port=self._port)
         client = httpx.Client(transport=transport, follow_redirects=False, timeout=20.0, trust_env=False)
         self._clients.append(client)
         other = Browser(
             f"{browser.actor}, at the second replica", browser.source, browser.base_url, client,
-            self._lab.world.masker, self._lab.trial.record, agent=browser.agent,
+            lab.world.masker, lab.trial.record, agent=browser.agent,
         )  # fmt: skip
         return browser.clone(other.actor, other)
 
@@ -49,7 +49,13 @@ class Replica:
 
 
 def second_replica(lab: Lab) -> Replica:
-    """Start another replica and return it at once; raises Unshown where the target says of none."""
+    """Return the run's second replica, started at the first call, perhaps still coming up.
+
+    Raises Unshown where the target says of none.
+    """
+    known = lab.world.notes.get("replica")
+    if isinstance(known, Replica):
+        return known
     how, running = lab.target.replica, lab.world.running
     if how is None or running is None:
         raise Unshown(
@@ -64,7 +70,9 @@ def second_replica(lab: Lab) -> Replica:
             command_line(how.command, variables), cwd=running.folder, env=child_environment(environment, []),
             stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-    return Replica(lab, port, process)
+    replica = lab.world.notes["replica"] = Replica(port, process)
+    lab.world.at_close(replica.close)
+    return replica
 
 
 def _answers(visitor: Browser) -> bool:

@@ -28,6 +28,12 @@ class Sender:
             lab.world.client(f"127.{lab.number % 240 + 10}.251.1"), lab.world.masker, lab.trial.record,
         )  # fmt: skip
 
+    def through(self, browser: Browser) -> Sender:
+        """Return the same sender, sending by another browser."""
+        other = Sender(self.lab, self.hook)
+        other.browser = browser
+        return other
+
     def message(self) -> str:
         """Return a new message id."""
         return ("evt_" if self.hook.scheme == "stripe" else "msg_") + self.lab.random.randbytes(12).hex()

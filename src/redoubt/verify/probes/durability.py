@@ -7,7 +7,7 @@ import re
 import signal
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 
 from attrs import define
@@ -16,6 +16,7 @@ from ..browser import Answer
 from ..errors import Unshown
 from ..lab import Lab
 from ..probe import Attack, probe
+from ..replica import second_replica
 from ..target import Webhook
 from .deliveries import Effects, Sender, hooks
 from .stores import copied, tables_like
@@ -101,8 +102,29 @@ def _runs(lab: Lab, name: str) -> bool:
 
 @probe("WHK-3", phase=2)
 def replay_after_restart(lab: Lab) -> None:
-    """Replay a delivery to processes that were killed and started again."""
+    """Replay a delivery to another replica, and to processes that were killed and started again."""
+    with suppress(Unshown):
+        second_replica(lab)  # it comes up meanwhile
     duplicates_across_restarts(lab)
+    with lab.attack(
+        "replay deliveries to another replica", "one is taken as new, or its effect happens twice"
+    ) as attack:
+        replica = second_replica(lab)
+        replica.await_up(lab)
+        for hook in hooks(lab):
+            one = _delivered(lab, attack, hook)
+            fresh, there = lab.canary(), replica.same(lab, one.sender.browser)
+            first = one.sender.through(there).deliver(fresh)[0]
+            attack.positive("the other replica takes what is new", first.ok, str(first.status))
+            for _ in range(3):
+                again = one.sender.through(there).send(one.body, one.headers)
+                if one.hook.dedupe_days is not None or not one.effects.seen:
+                    same = again.ok and again.text == one.answer.text
+                    attack.check(not same, f"{hook.path}: the other replica takes a duplicate as new", again)
+            if one.effects.seen:
+                attack.positive("and what is new has its effect", one.effects.happened(fresh))
+                count = one.effects.settled(one.canary)
+                attack.check(count == 1, f"{hook.path}: at two replicas the effect happened {count} times")
 
 
 def _answered(sender: Sender, body: bytes, headers: dict[str, str]) -> Answer | None:

@@ -10,7 +10,7 @@ import re
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ..errors import Unshown
 from ..lab import Lab
 from ..people import Person, deep
 from ..probe import ASIDE, SEARCHING, Attack, probe
-from ..replica import Replica, second_replica
+from ..replica import second_replica
 from ..target import Policies, call
 from ..things import Thing, Workshop
 from .cedar import (
@@ -108,7 +108,7 @@ def _tell(lab: Lab) -> None:
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="redoubt-policies-")))
         scene = _scene(lab, how, place)
-        replica = _replica(lab, stack)
+        _coming_up(lab)
         with lab.attack(
             "propose to turn known decisions, and read what the approver sees", "not exactly those are shown"
         ) as shown:
@@ -121,20 +121,15 @@ def _tell(lab: Lab) -> None:
             "give and take a permission once, and ask every replica by a live session",
             f"one decides by the old policies after {how.within:.0f} s",
         ) as everywhere:
-            if isinstance(replica, Unshown):
-                raise replica
-            replica.await_up()
-            _everywhere(scene, everywhere, [scene.bob.browser, replica.same(scene.bob.browser)])
+            replica = second_replica(lab)
+            replica.await_up(lab)
+            _everywhere(scene, everywhere, [scene.bob.browser, replica.same(lab, scene.bob.browser)])
 
 
-def _replica(lab: Lab, stack: ExitStack) -> Replica | Unshown:
-    """Start a second replica, which comes up meanwhile; or return why there is none."""
-    try:
-        replica = second_replica(lab)
-    except Unshown as none:
-        return none
-    stack.callback(replica.close)
-    return replica
+def _coming_up(lab: Lab) -> None:
+    """Let a second replica come up meanwhile; where there can be none, the attack that needs it says so."""
+    with suppress(Unshown):
+        second_replica(lab)
 
 
 def _scene(lab: Lab, how: Policies, place: Path) -> _Scene:
