@@ -207,6 +207,17 @@ class EgressSettings(_Section):
     private: HostPorts = []
 
 
+class PdpSettings(_Section):
+    """`[pdp]`: services that may ask the app's policies (AuthZEN), by name and token; nobody may where none is named.
+
+    Those under `search` may list who may do what, those under `explain` learn the deciding policies.
+    """
+
+    callers: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")], SecretRef] = {}
+    search: Names = []
+    explain: Names = []
+
+
 class AuditSettings(_Section):
     """`[audit]`: where signed checkpoints go, and how long entries stay."""
 
@@ -248,6 +259,7 @@ class Settings(_Section):
     audit: AuditSettings = AuditSettings()
     keys: KeysSettings = KeysSettings()
     server: ServerSettings = ServerSettings()
+    pdp: PdpSettings = PdpSettings()
 
     _base: Path = PrivateAttr(default=Path())
     _env: Mapping[str, str] = PrivateAttr(default_factory=dict)

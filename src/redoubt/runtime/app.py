@@ -37,6 +37,7 @@ from redoubt.guard.limits import Rule, Verdict
 from redoubt.identity import cookies as identity_cookies
 from redoubt.identity import csrf
 
+from . import pdp
 from .domains import APP_DOMAINS
 from .errors import AlreadyBound
 from .headers import security_headers
@@ -133,6 +134,8 @@ class Redoubt:
         self._services = Services.build(self.core, self.plan, self.process)
         self._pages = Renderer(self, self.plan)
         routes: list[Route] = [Route("/healthz", self._health, methods=["GET"]), *self._services.routes()]
+        if self.process == "app":
+            routes += pdp.routes(self._services)
         for make in extra:
             routes += make(self)
         for route in routes:

@@ -11,6 +11,7 @@ from redoubt.core.db import Domain, Tx
 from redoubt.core.jobs import Jobs
 from redoubt.webhooks.models import EndpointConfig, TargetConfig
 
+from .entities import Entities
 from .pages import Link
 
 PaymentChanged = Callable[[Tx, str, str, str], None]
@@ -41,6 +42,7 @@ class AppPlan:
     templates: Path | None = None
     static: Path | None = None
     nav: tuple[Link, ...] = field(default=(), converter=tuple)
+    entities: Entities | None = None
     domains: tuple[Domain, ...] = field(default=(), converter=tuple)
     webhooks: tuple[EndpointConfig, ...] = field(default=(), converter=tuple)
     targets: tuple[TargetConfig, ...] = field(default=(), converter=tuple)

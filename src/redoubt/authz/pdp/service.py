@@ -56,12 +56,15 @@ class PolicyDecisionPoint:
 
     def __init__(
         self,
-        decider_of: Callable[[str], Decides],
+        decider_of: Callable[[str], Decides | Awaitable[Decides]],
         source: EntitySource,
         record: Record,
         cursor: Cursor,
     ) -> None:
-        """Decide by `decider_of(tenant)` over what `source` knows; an answer is given once `record` has taken it."""
+        """Decide by `decider_of(tenant)` over what `source` knows; an answer is given once `record` has taken it.
+
+        Of a head that is `current`: what callers ask, they enforce.
+        """
         self._decider_of = decider_of
         self._source = source
         self._record = record
@@ -71,7 +74,7 @@ class PolicyDecisionPoint:
         """Return the decision about one question, recorded."""
         subject = await self._source.load(pep.tenant, question.subject)
         resource = await self._source.load(pep.tenant, question.resource)
-        decision = self._decide(pep, subject, question.action, resource, question.context)
+        decision = await self._decide(pep, subject, question.action, resource, question.context)
         await self._record(_decided(pep, question, decision, request_id))
         return Answer(decision)
 
@@ -125,7 +128,7 @@ class PolicyDecisionPoint:
                 subject = await self._source.load(pep.tenant, Party(search.subject_type, name))
             elif wanted == "resource":
                 resource = await self._source.load(pep.tenant, Party(search.resource_type, name))
-            if self._decide(pep, subject, action, resource, search.context).allowed:
+            if (await self._decide(pep, subject, action, resource, search.context)).allowed:
                 found.append(_result(search, wanted, name))
         return last, False
 
@@ -138,7 +141,7 @@ class PolicyDecisionPoint:
         kind = search.subject_type if wanted == "subject" else search.resource_type
         return await self._source.page(pep.tenant, kind, after, MAX_EXAMINED + 1)
 
-    def _decide(
+    async def _decide(
         self,
         pep: Pep,
         subject: Sequence[Entity],
@@ -153,7 +156,9 @@ class PolicyDecisionPoint:
             return Decision(False, errors=("one entity is described in two ways",))
         # Those that are asked about stand last: what is reached from the one never replaces the other.
         known = {entity.uid: entity for entity in (*subject[1:], *resource[1:], target, principal)}
-        return self._decider_of(pep.tenant).decide(
+        found = self._decider_of(pep.tenant)
+        decider = await found if isinstance(found, Awaitable) else found
+        return decider.decide(
             AuthzRequest(principal.uid, action_uid(action), target.uid, context, tuple(known.values()))
         )
 
