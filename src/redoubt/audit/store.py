@@ -96,30 +96,43 @@ _INSERTED = (
     "target_type", "target_id", "request_id", "body", "leaf_hash",
 )  # fmt: skip
 _CHUNKS = (128, 64, 32, 16, 8, 4, 2, 1)
+_TEXT = "text"
+_ARRAYS = {
+    "at": "bigint",
+    "class_uid": "bigint",
+    "severity_id": "int",
+    "leaf_hash": "bytea",
+}  # the others are text
 
 Row = tuple[Any, ...]
 """A new entry as the driver takes it: the values of its columns in the order of `_INSERTED`, `at` in microseconds."""
 
+# Texts are made of the constants above; every value is bound.
+_UNNEST = (
+    f"INSERT INTO audit_entries ({', '.join(_INSERTED)})"  # noqa: S608
+    f" SELECT * FROM unnest({', '.join(f'%s::{_ARRAYS.get(name, _TEXT)}[]' for name in _INSERTED)})"
+)
+
 
 @lru_cache(32)
-def _insert(dialect: str, rows: int) -> str:
-    mark = "?" if dialect == "sqlite" else "%s"
-    one = f"({', '.join([mark] * len(_INSERTED))})"
-    # The text is made of the constants above; every value is bound.
+def _values(rows: int) -> str:
+    one = f"({', '.join(['?'] * len(_INSERTED))})"
     return f"INSERT INTO audit_entries ({', '.join(_INSERTED)}) VALUES {', '.join([one] * rows)}"  # noqa: S608
 
 
 def insert(tx: Tx, rows: Sequence[Row], disclosures: Iterable[tuple[str, str, Disclosure]]) -> None:
     """Append entries that have no place in the tree yet, with what opens their commitments.
 
-    Many go in one statement, of a few sizes so that each is prepared once: the interpreter's lock is given up once a
-    statement, and a busy server has each such moment to wait for.
+    On PostgreSQL all go in one statement, a column an array. On SQLite they go in statements of a few sizes, so that
+    each is prepared once: the interpreter's lock is given up once a statement, and a busy server has each such moment to
+    wait for.
     """
+    if rows and tx.dialect == "postgresql":
+        tx.conn.exec_driver_sql(_UNNEST, tuple(map(list, zip(*rows, strict=True))))
     at = 0
-    for size in _CHUNKS:
+    for size in _CHUNKS if tx.dialect == "sqlite" else ():
         while len(rows) - at >= size:
-            values = tuple(chain.from_iterable(rows[at : at + size]))
-            tx.conn.exec_driver_sql(_insert(tx.dialect, size), values)
+            tx.conn.exec_driver_sql(_values(size), tuple(chain.from_iterable(rows[at : at + size])))
             at += size
     opened = [{"entry_id": entry, "tenant": tenant, **asdict(found)} for entry, tenant, found in disclosures]
     if opened:
