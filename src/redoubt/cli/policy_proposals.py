@@ -65,6 +65,8 @@ def evidence_lines(
         yield f"  {item['verdict']:<8} {item['where']}: {item['message']}"
     for item in evidence["gains"]:
         yield f"  {_gain(item, names)}"
+    if not evidence["gains"] and evidence["verdict"] in ("wider", "new", "unknown"):
+        yield "  who gains is not known: nothing was proven"
     if evidence["keepers"]:
         yield f"  takes away from {', '.join(evidence['keepers'])}: who decides about changes must not be shut out"
     if evidence["regranted"]:
@@ -78,12 +80,13 @@ def evidence_lines(
 
 
 def _gain(item: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    if item["type"] == "Anonymous":
+    if item["type"] == "Anonymous" and not item["undecided"]:
         who = "everybody who is not logged in" if item["count"] else "nobody"
     else:
         shown = [names.get(one, one) for one in item["ids"][:_SHOWN]]
         more = item["count"] - len(shown)
-        who = ", ".join(shown) + (f" and {more} more" if more else "") or "nobody"
+        who = ", ".join(shown) + (f" and {more} more" if more else "")
+        who = who or ("nobody" if not item["undecided"] else "not known")
     unsure = f"; of {item['undecided']} it could not be said in time" if item["undecided"] else ""
     return f"gain at {item['where']}: {who}{unsure}"
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from redoubt.authz.changes import difference
 from redoubt.authz.decide import Decider
 from redoubt.authz.gate import examine, role_holders, with_nobody
 from redoubt.authz.models import AuthzRequest, Caller, Entity, app_entity, collection_entity, user_uid
@@ -15,6 +17,7 @@ from redoubt.authz.policyset import PolicySet, PolicySource, parse
 from redoubt.authz.prove.gains import gaining
 from redoubt.authz.roles import Roles
 from redoubt.authz.schema import Environment, read_schema
+from redoubt.cli.policy_proposals import evidence_lines
 from redoubt.core.base import Core
 
 from ..model import WIDER, policies, source
@@ -131,3 +134,25 @@ def test_a_proposal_names_who_would_gain(core: Core) -> None:
     assert found.evidence["gains"] == [
         {"where": "User · Order.update · Order", "type": "User", "ids": ["sue"], "count": 1, "undecided": 0}
     ]
+
+
+def test_where_nothing_is_proven_nobody_is_cleared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("redoubt.authz.prove.solve._second", lambda text, milliseconds: "unknown")
+    old = policies()
+    tighter = edited("risk", "context.risk <= 50", "context.risk <= 49")
+    found = examine(old, tighter, budget_seconds=30, people=PEOPLE)
+    assert found.verdict == "unknown"
+    (gain,) = found.evidence["gains"]
+    assert (gain["count"], gain["undecided"]) == (0, len([one for one in PEOPLE if one.type == "User"]))
+    lines = "\n".join(evidence_lines(found.evidence, difference(old, tighter), {}))
+    assert "not known; of 8 it could not be said" in lines
+    assert "nobody" not in lines
+
+
+def test_without_solvers_the_command_does_not_say_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redoubt.authz.prove.engine", None)
+    monkeypatch.setitem(sys.modules, "redoubt.authz.prove.gains", None)
+    old, new = policies(), policies(WIDER)
+    found = examine(old, new, budget_seconds=30, people=PEOPLE)
+    assert (found.verdict, found.evidence["gains"]) == ("unknown", [])
+    assert "who gains is not known" in "\n".join(evidence_lines(found.evidence, difference(old, new), {}))

@@ -46,14 +46,16 @@ def gains(
 ) -> list[dict[str, Any]]:
     """Return for each wider and each new environment who of `people` gains; for a new one, who may do it at all.
 
+    Of an environment about which nothing was proven nobody is cleared: all of its people are undecided.
+
     Names are ids, at most a hundred an environment with the count of all; `undecided` counts those about whom nothing
     could be said in time.
     """
-    places = [item for item in comparison.environments if item.verdict in ("wider", "new")]
+    places = [item for item in comparison.environments if item.verdict in ("wider", "new", "unknown")]
     if not places or not people:
         return []
     try:
-        from ..prove.gains import gaining
+        from ..prove.gains import Gain, gaining
 
         schemas = read_schema(old.schema_text), read_schema(new.schema_text)
     except (ImportError, SchemaError):
@@ -62,8 +64,11 @@ def gains(
     found = []
     for item in places:
         before = old if item.environment in set(schemas[0].environments()) else None
-        gain = gaining(before, schemas[0], new, schemas[1], item.environment, people, deadline)
         place = item.environment
+        if item.verdict == "unknown":
+            gain = Gain(place, undecided=tuple(one.uid for one in people if one.type == place.principal))
+        else:
+            gain = gaining(before, schemas[0], new, schemas[1], place, people, deadline)
         found.append(
             {
                 "where": f"{place.principal} · {place.action.id} · {place.resource}",
