@@ -76,7 +76,13 @@ def double_submits_and_refund_abuse(lab: Lab) -> None:
         for one in asked:
             if one.ok:
                 approve(till, approver, str(one.member(till.money.approval_id)))
-        lab.wait(lambda: till.refunds(sale), 15, 0.3)
+        for _ in range(4):
+            if lab.wait(lambda: till.refunds(sale), 6, 0.2):
+                break
+            # A new person's key may not be known everywhere yet; what was asked for before it was stays refused.
+            once_more = till.ask_refund(sale, asker, sale.amount)
+            if once_more.ok:
+                approve(till, approver, str(once_more.member(till.money.approval_id)))
         lab.wait(lambda: len(till.refunds(sale)) > 1, 1.5, 0.3)
         total = sum(int(one.get("amount", 0)) for one in till.refunds(sale))
         attack.positive("the whole amount can be refunded", total >= sale.amount, f"{total} of {sale.amount}")
