@@ -32,6 +32,15 @@ def test_the_order_depends_on_the_seed_alone_and_keeps_the_phases() -> None:
     assert [one.phase for one in first] == sorted(one.phase for one in first)
 
 
+def test_a_run_leaves_nothing_in_the_folder_of_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    report = verify(Options(str(FOREIGN / "sound"), only=("SUP-1", "SUP-2", "SUP-7"), browser=False))
+    assert report.of("SUP-1").verdict is Verdict.PROVEN
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_probe_that_crashes_shows_nothing_and_says_so() -> None:
     trial = Trial()
     with trial.attack("a", "o"):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from functools import partial
 from pathlib import Path
 
 from redoubt.supply import SupplyError, check_locks, check_sbom, check_secrets, parse_lock
@@ -99,10 +102,9 @@ def no_literal_secret(lab: Lab) -> None:
 
 
 def _seeded(lab: Lab) -> Path:
-    import tempfile
-
     known = lab.world.notes.get("seeded")
     if not isinstance(known, Path):
-        known = _canary_lock(Path(tempfile.mkdtemp(prefix="redoubt-seeded-")))
-        lab.world.notes["seeded"] = known
+        folder = tempfile.mkdtemp(prefix="redoubt-seeded-")
+        lab.world.at_close(partial(shutil.rmtree, folder, ignore_errors=True))
+        known = lab.world.notes["seeded"] = _canary_lock(Path(folder))
     return known
