@@ -117,7 +117,8 @@ def test_what_is_yours_stays(spec: Path, out: Path):
     inodes = {name: (out / name).stat().st_ino for name in mine}
     spec.write_text(NEXT)
     changed = build(spec, out)
-    assert set(changed.kept) == {"app/handlers.py", "app/extra.py", "app/pages/about.html"}
+    approved = "tests/decisions.json"  # a person approves the table of decisions; a build does not
+    assert set(changed.kept) == {"app/handlers.py", "app/extra.py", "app/pages/about.html", approved}
     assert {name: (out / name).read_text() for name in mine} == mine
     assert {name: (out / name).stat().st_ino for name in mine} == inodes
     assert check(spec, out) == []
@@ -145,6 +146,9 @@ def test_what_the_spec_no_longer_makes_is_removed(spec: Path, out: Path):
     assert not (out / ".redoubt/base/app/notes.py").exists()
     fresh = out.parent / "fresh"
     build(spec, fresh)
+    approved = (out / "tests/decisions.json").read_text()
+    assert "Note" in approved, "what was approved before stays until a person approves the new table"
+    (out / "tests/decisions.json").write_text((fresh / "tests/decisions.json").read_text())
     assert state(out) == state(fresh)
 
 
