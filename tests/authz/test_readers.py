@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from redoubt.authz.compiled import Question, compile_policies, store_of
 from redoubt.authz.compiled.values import ref_of, value_of
 from redoubt.authz.filter import Known, Untranslatable, list_filter
+from redoubt.authz.filter.extensions import Judge
 from redoubt.authz.models import Entity
 from redoubt.authz.policyset import PolicySet
 
@@ -80,6 +81,20 @@ def test_what_decides_and_what_lists_agree_with_each_other_and_with_cedar(connec
     assert not wrong
     assert seen["allowed"] > 200
     assert seen["listed"] > seen["decided"] * 0.8
+
+
+@pytest.mark.parametrize("case", [1_044_045, 1_048_973, 1_068_887])
+def test_what_was_found_among_a_million_rows_stays_mended(connection: sa.Connection, case: int) -> None:
+    """An entity that is known by name but lies in a table was taken for absent beside an extension's value."""
+    wrong, _ = campaign(connection, range(case - case % 20, case + 1))
+    assert not wrong
+
+
+def test_a_filter_that_takes_rows_for_absent_is_caught(
+    connection: sa.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Judge, "follows", lambda *_: False)
+    assert campaign(connection, range(1_048_960, 1_048_974))[0]
 
 
 PARTS, CASES = 42, 2_000

@@ -97,7 +97,9 @@ class Reader:
     def _binary(self, expr: pst.Expr, op: str, left: pst.Expr, right: pst.Expr) -> Part:
         if op in ("and", "or"):
             return self._logic(op, left, right)
-        if uses_extensions(expr) and (op in EXTENSION_OPERATORS or not self.judge.reads_row(expr)):
+        if uses_extensions(expr) and (
+            op in EXTENSION_OPERATORS or not (self.judge.reads_row(expr) or self.judge.follows(expr))
+        ):
             return self.judge.constant(expr)
         a, b = self.read(left), self.read(right)
         if isinstance(a, Failed) or isinstance(b, Failed):

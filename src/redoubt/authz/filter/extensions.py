@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -9,10 +10,11 @@ import cedarpy
 from attrs import frozen
 from cedarpy import pst
 
-from ..models import AuthzRequest
+from ..models import AuthzRequest, Entity, EntityUid
 from .mapping import Untranslatable
 from .values import FAILED, FALSE, TRUE, Part
 
+_UNKNOWN = object()
 _MAKERS = frozenset({"ip", "decimal", "datetime", "duration"})
 EXTENSION_OPERATORS = frozenset(
     {
@@ -68,11 +70,56 @@ class Judge:
                     bare -= 1
         return bool(self.of_row) and bare > 0
 
+    def follows(self, expr: Any) -> bool:
+        """Say whether `expr` asks an entity that was not given with the question: its row may say what is to be known."""
+        return any(self._follows(node) for node in _nodes(expr))
+
+    def _follows(self, node: Any) -> bool:
+        match node:
+            case pst.GetAttr(base=base):
+                return self._elsewhere(self._value(base))
+            case pst.HasAttr(base=base, attrs=names):
+                value = self._value(base)
+                for name in names:
+                    if self._elsewhere(value):
+                        return True
+                    value = self._step(value, name)
+                return False
+            case pst.BinaryOp(op="in" | "get_tag" | "has_tag"):
+                return True
+            case pst.Is(in_expr=within):
+                return within is not None
+        return False
+
+    def _elsewhere(self, value: Any) -> bool:
+        return value is _UNKNOWN or (isinstance(value, EntityUid) and self._given(value) is None)
+
+    def _given(self, uid: EntityUid) -> Entity | None:
+        return next((entity for entity in self.question.entities if entity.uid == uid), None)
+
+    def _value(self, expr: Any) -> Any:
+        match expr:
+            case pst.Var(name="principal"):
+                return self.question.principal
+            case pst.Var(name="action"):
+                return self.question.action
+            case pst.Var(name="context"):
+                return self.question.context
+            case pst.GetAttr(base=base, attr=name):
+                return self._step(self._value(base), name)
+        return _UNKNOWN
+
+    def _step(self, value: Any, name: str) -> Any:
+        if isinstance(value, EntityUid):
+            entity = self._given(value)
+            return _UNKNOWN if entity is None else entity.attrs.get(name)
+        return value.get(name) if isinstance(value, Mapping) else value if value is _UNKNOWN else None
+
     def constant(self, expr: pst.Expr) -> Part:
         """Return what a boolean `expr` is; raises Untranslatable where a row has a part in it or it is no boolean."""
         boolean = isinstance(expr, pst.UnaryOp | pst.BinaryOp) and expr.op in _BOOLEAN
         deep = any(isinstance(node, pst.GetAttr) and not _near(node.base) for node in _nodes(expr))
-        if not boolean or deep or self.reads_row(expr):
+        if not boolean or deep or self.reads_row(expr) or self.follows(expr):
             raise Untranslatable("an extension value that a row has a part in.", hint="Decide row by row.")
         policy = pst.Template(
             "asked",
