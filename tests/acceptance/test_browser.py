@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import Route
 from playwright.sync_api import TimeoutError as BrowserTimeout
 
 from tests.support.browser import Browsers, Person, browsers
@@ -73,7 +74,7 @@ def test_buy_refund_and_approve_as_people_do(shop: RunningShop) -> None:
         customer.page.wait_for_url(lambda url: "/auth/register" not in url)
         with customer.page.expect_navigation():
             customer.page.click('form[action="/auth/logout"] button')
-        customer.goto(f"{base}/auth/login")
+        # That is the login page already: opening it once more would cut off a sign-in that it may have begun.
         with suppress(BrowserTimeout):  # the page may sign in by itself, from its autofill list
             customer.page.wait_for_url(lambda url: "/auth/login" not in url, timeout=4000)
         for _ in range(3):  # a click that met the autofill's own sign-in is refused, and people click again
@@ -155,3 +156,32 @@ def payment_of(shop: RunningShop, order_id: str) -> str:
 
     with sqlite3.connect(f"file:{shop.state / 'app.db'}?mode=ro", uri=True) as conn:
         return str(conn.execute("SELECT id FROM payments WHERE order_id = ?", (order_id,)).fetchone()[0])
+
+
+def test_a_click_while_the_autofill_signs_in_joins_it(shop: RunningShop) -> None:
+    """One passkey is used once: the click neither starts a second sign-in nor loses the first one's answer."""
+    base = shop.base_url
+    with browsers() as made:
+        person = made.person("dora")
+        person.goto(f"{base}/auth/register")
+        person.page.fill('input[name="email"]', "dora@example.org")
+        person.page.click('form[data-passkey="register"] button')
+        person.page.wait_for_url(lambda url: "/auth/register" not in url)
+
+        asked: list[str] = []
+        held: list[Route] = []
+        person.page.on("request", lambda request: asked.append(request.url.removeprefix(base)))
+        person.page.route("**/auth/login/verify", lambda route: held.append(route))
+        # Signing out leads to the page that offers passkeys.
+        with person.page.expect_request("**/auth/login/verify"):
+            person.page.click('form[action="/auth/logout"] button')
+        person.page.click('form[data-passkey="login"] button')
+        person.page.wait_for_selector("[data-passkey-status]:not(:empty)")
+        eventually(lambda: person.page.evaluate("1") and held, "the autofill's sign-in is held")
+        held[0].continue_()
+        person.page.wait_for_url(lambda url: "/auth/login" not in url)
+        assert [one for one in asked if one.startswith("/auth/login/")] == [
+            "/auth/login/options",
+            "/auth/login/verify",
+        ]
+        assert made.console_errors() == []

@@ -112,7 +112,8 @@ function toJSON(credential) {
   return { id: credential.id, rawId: encode(credential.rawId), type: credential.type, response: out };
 }
 
-let waiting = null; // the conditional request that a modal one must end first
+let waiting = null; // the conditional request that a modal one must end first; null once its passkey was used
+let offered = null; // how the sign-in from the autofill list ends; null once a click has joined it
 
 function settle() {
   waiting?.abort();
@@ -141,21 +142,33 @@ export async function enrol(token, email, label = "") {
   return post("/enrol/verify", { token, credential, label });
 }
 
-/** Sign in with whichever passkey the person picks. */
+/** Sign in with whichever passkey the person picks; where one of the autofill list is on its way, with that one. */
 export async function login() {
+  settle();
+  const first = offered;
+  offered = null;
+  const answer = await first?.catch(() => null);
+  if (answer) return answer;
   const credential = await get(await post("/auth/login/options"));
   return post("/auth/login/verify", { credential });
 }
 
 /** Offer passkeys in the autofill list of a field marked `webauthn`; resolves once one was used, null if it cannot. */
-export async function autofill() {
-  if (!(await PublicKeyCredential.isConditionalMediationAvailable?.())) return null;
+export function autofill() {
+  return (offered = offer());
+}
+
+async function offer() {
   settle();
-  const controller = (waiting = new AbortController());
+  const controller = (waiting = new AbortController()); // before the first wait: a click must be able to end this
+  if (!(await PublicKeyCredential.isConditionalMediationAvailable?.())) return null;
   try {
+    if (controller.signal.aborted) return null;
     const options = await post("/auth/login/options");
     if (controller.signal.aborted) return null;
     const credential = await get(options, { mediation: "conditional", signal: controller.signal });
+    if (waiting === controller) waiting = null;
+    if (controller.signal.aborted) return null;
     return await post("/auth/login/verify", { credential });
   } catch (error) {
     if (controller.signal.aborted) return null;
@@ -264,8 +277,8 @@ function wire() {
   const login = document.querySelector('form[data-passkey="login"]');
   if (login && window.PublicKeyCredential) {
     autofill()
-      .then((answer) => answer && go(login.dataset.next))
-      .catch((error) => say(login, sentence(error), "bad"));
+      .then((answer) => answer && offered && go(login.dataset.next)) // a click that joined goes by itself
+      .catch((error) => offered && say(login, sentence(error), "bad"));
   }
 }
 
