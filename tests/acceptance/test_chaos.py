@@ -350,6 +350,7 @@ class Scene:
 
     def _check_audit(self, orders: dict[str, dict[str, Any]]) -> None:
         """Both logs verify against what was signed, all entries covered; each effect has its one entry."""
+        self.settle()  # the orders were listed for this count, and that is an entry too
         for more in ((), ("--charge",)):
             code, said = self.redoubt("audit", "verify", "--dir", str(self.directory), *more, "--json")
             assert code == 0, said
