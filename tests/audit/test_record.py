@@ -77,6 +77,29 @@ def test_money_has_the_documented_extension_class(core: Core) -> None:
     assert body["unmapped"] == {"amount": 1200, "currency": "EUR"}
 
 
+def test_any_text_comes_back_as_it_was_from_a_batch(core: Core) -> None:
+    """What quotes, brackets, percent signs or another alphabet would break on its way into either database."""
+    told = [
+        'a "quoted" \\ text',
+        "50 % off {a, NULL}",
+        "tab\tand\nline",
+        "žluťoučký 🐎",
+        "$$ ' -- ;",
+        "\u2028",
+    ]
+    events = [
+        Event("order.note", "success", ALICE, target=("Order", text), data={"note": text, "n": number})
+        for number, text in enumerate(told)
+    ]
+    core.db.write_sync(lambda tx: RECORD(core).apply(tx, events))
+    stored = rows(core)
+    assert [row.target_id for row in stored] == told
+    assert [json.loads(row.body)["unmapped"]["note"] for row in stored] == told
+    assert [row.leaf_hash for row in stored] == [leaf_hash(row.body.encode()) for row in stored]
+    assert {row.session for row in stored} == {ALICE.session}
+    assert {row.request_id for row in stored} == {None}
+
+
 SECRETS = [
     "alice@example.org",
     "203.0.113.9",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 import httpx
@@ -40,6 +41,9 @@ class Roles:
     def roles(self, tx: Tx, tenant: str, user_id: str) -> frozenset[str]:
         found = tx.execute(sa.select(roles_table.c.role).where(roles_table.c.user_id == user_id))
         return frozenset(found.scalars())
+
+    def roles_of(self, tx: Tx, people: Collection[tuple[str, str]]) -> dict[tuple[str, str], frozenset[str]]:
+        return {(tenant, user): self.roles(tx, tenant, user) for tenant, user in people}
 
 
 class Outbox:

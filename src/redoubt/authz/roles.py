@@ -69,6 +69,14 @@ class Roles:
         """Return the roles of `user_id` as they stand now: those that this app gave and whose time is not over."""
         return frozenset(row.role for row in store.members(tx, tenant, user_id) if self._counts(row))
 
+    def roles_of(self, tx: Tx, people: Collection[tuple[str, str]]) -> dict[tuple[str, str], frozenset[str]]:
+        """Return the roles of each of `people`, given by tenant and user id, as `roles` has them; one statement."""
+        found: dict[tuple[str, str], set[str]] = {person: set() for person in people}
+        for row in store.members_of(tx, people):
+            if self._counts(row):
+                found[row.tenant, row.user_id].add(row.role)
+        return {person: frozenset(roles) for person, roles in found.items()}
+
     def holders(self, tx: Tx, tenant: str, role: str, *, lasting: bool = False) -> list[str]:
         """Return the ids of those to whom this app gave `role` and who have it now, sorted; `lasting`: without an end."""
         found = store.holders(tx, tenant, role)

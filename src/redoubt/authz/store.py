@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -290,6 +291,10 @@ def remove_member(tx: Tx, tenant: str, user_id: str, role: str) -> bool:
 _MEMBERS_OF = sa.select(role_members).where(
     role_members.c.tenant == sa.bindparam("tenant"), role_members.c.user_id == sa.bindparam("user_id")
 )
+_MEMBERS_OF_ALL = sa.select(role_members).where(
+    role_members.c.tenant.in_(sa.bindparam("tenants", expanding=True)),
+    role_members.c.user_id.in_(sa.bindparam("user_ids", expanding=True)),
+)
 
 
 def holders(tx: Tx, tenant: str, role: str) -> list[Member]:
@@ -304,6 +309,15 @@ def members(tx: Tx, tenant: str, user_id: str) -> list[Member]:
     """Return the role rows of a user as they are stored: which of them count, their seals say."""
     rows = tx.execute(_MEMBERS_OF, {"tenant": tenant, "user_id": user_id})
     return [Member(**row._asdict()) for row in rows]
+
+
+def members_of(tx: Tx, people: Collection[tuple[str, str]]) -> list[Member]:
+    """Return the role rows of all of `people`, who are given by tenant and user id, as they are stored."""
+    if not people:
+        return []
+    tenants, users = zip(*people, strict=True)
+    rows = tx.execute(_MEMBERS_OF_ALL, {"tenants": sorted(set(tenants)), "user_ids": sorted(set(users))})
+    return [Member(**row._asdict()) for row in rows if (row.tenant, row.user_id) in people]
 
 
 def expiring(tx: Tx, tenant: str | None = None, before: datetime | None = None) -> list[Member]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from itertools import islice
 from typing import Any
 
-from attrs import frozen
+from attrs import define, frozen
 
 from redoubt.core.clock import Clock
 
@@ -27,12 +28,14 @@ class Ticket:
     generation: int
 
 
-@frozen
+@define
 class _Entry:
     at: float
     user_id: str
     session_id: str
     value: Any
+    macs: tuple[bytes, ...]
+    asked: bool = False
 
 
 class SessionCache:
@@ -55,7 +58,23 @@ class SessionCache:
                 del self._entries[key]
                 return None
             self._entries.move_to_end(key)
+            entry.asked = True
             return entry.value
+
+    def due(self, limit: int) -> list[tuple[bytes, tuple[bytes, ...]]]:
+        """Return at most `limit` of those that were asked for since they were read and have half of their time behind them.
+
+        Each comes with what it was kept with; only the latest `limit` are looked at.
+        """
+        before = self._clock.monotonic() - MAX_AGE / 2
+        with self._lock:
+            latest = islice(reversed(self._entries.items()), limit)
+            return [(key, entry.macs) for key, entry in latest if entry.asked and entry.at <= before]
+
+    def forget(self, key: bytes) -> None:
+        """Forget what is kept under `key`: a read found that it is over."""
+        with self._lock:
+            self._entries.pop(key, None)
 
     def begin(self) -> Ticket:
         """Take note of now, before reading the database."""
@@ -69,12 +88,20 @@ class SessionCache:
                 ticket.generation == self._generation and 0 <= self._clock.monotonic() - ticket.at < MAX_AGE
             )
 
-    def put(self, ticket: Ticket, key: bytes, user_id: str, session_id: str, value: Any) -> None:
-        """Keep what was read since `ticket`, unless something was dropped meanwhile."""
+    def put(
+        self,
+        ticket: Ticket,
+        key: bytes,
+        user_id: str,
+        session_id: str,
+        value: Any,
+        macs: tuple[bytes, ...] = (),
+    ) -> None:
+        """Keep what was read since `ticket`, unless something was dropped meanwhile; `macs` is what `due` gives again."""
         with self._lock:
             if ticket.generation != self._generation:
                 return
-            self._entries[key] = _Entry(ticket.at, user_id, session_id, value)
+            self._entries[key] = _Entry(ticket.at, user_id, session_id, value, macs)
             self._entries.move_to_end(key)
             while len(self._entries) > _MAX_ENTRIES:
                 self._entries.popitem(last=False)

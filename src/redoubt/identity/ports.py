@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from starlette.responses import Response
@@ -24,6 +25,12 @@ class RoleReader(Protocol):
 
     def roles(self, tx: Tx, tenant: str, user_id: str) -> frozenset[str]:
         """Return the roles of `user_id` as they stand in this transaction."""
+        ...
+
+    def roles_of(
+        self, tx: Tx, people: Collection[tuple[str, str]]
+    ) -> Mapping[tuple[str, str], frozenset[str]]:
+        """Return the roles of each of `people`, who are given by tenant and user id; who has none may be missing."""
         ...
 
 

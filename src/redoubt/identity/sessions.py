@@ -7,8 +7,7 @@ an epoch: raising it ends all sessions of that user at once, in every process wi
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,13 +18,14 @@ from redoubt.audit import Actor, Event, record
 from redoubt.core.base import Core
 from redoubt.core.db import Tx
 
-from .cache import SessionCache, Ticket
+from .cache import SessionCache
 from .drift import drift, ends
 from .errors import AuthenticationRequired, NotFound
 from .models import Browser, IdentityConfig, Risk, SessionState, SignIn, Subject
 from .network import network_of
 from .ports import RoleReader
-from .store import devices, insert_once, sessions, user_by_id, users
+from .reads import Macs, SessionReads
+from .store import devices, insert_once, sessions, user_by_id, users, users_by_id
 
 _SEEN_EVERY = 60.0
 _MAX_AGENT = 256
@@ -52,7 +52,7 @@ class Sessions:
         self._roles = roles
         self._cache = cache
         self._mac = core.keys.mac("session")
-        self._reads: dict[bytes, tuple[Ticket, asyncio.Task[_Live | None]]] = {}
+        self._reads = SessionReads(core.db, cache, self._read_many)
 
     def open(self, tx: Tx, user_id: str, browser: Browser, amr: Sequence[str]) -> SignIn:
         """Start a session for `user_id` on `browser`; the one that its cookie carried before ends with it."""
@@ -83,7 +83,7 @@ class Sessions:
             "revoked_at": None,
         }
         tx.execute(sa.insert(sessions), row)
-        live = self._live(tx, row, user)
+        live = self._live(row, user, self._roles.roles(tx, user.tenant, user.id))
         return SignIn(live.state, token)
 
     async def resolve(
@@ -98,9 +98,8 @@ class Sessions:
         key = self._mac.digest(token)
         live: _Live | None = None if fresh else self._cache.get(key)
         if live is None:
-            live = await (
-                self._read_kept(self._cache.begin(), key, token) if fresh else self._look(key, token)
-            )
+            macs = tuple(self._mac.digests(token))
+            live = await (self._read_anew(key, macs) if fresh else self._reads.one(key, macs))
             if live is None:
                 return None
         now = self._core.clock.now()
@@ -122,27 +121,12 @@ class Sessions:
             return None
         return live.state if risk == live.state.risk else evolve(live.state, risk=risk)
 
-    async def _look(self, key: bytes, token: str) -> _Live | None:
-        """Read a session; who asks while a read is under way that the cache would keep shares it.
-
-        What a shared read returns is as fresh as what the cache gives: the read began within the last 200 ms, and
-        nothing was dropped in this process since.
-        """
-        under_way = self._reads.get(key)
-        if under_way is None or not self._cache.keeps(under_way[0]):
-            ticket = self._cache.begin()
-            under_way = self._reads[key] = ticket, asyncio.create_task(self._read_kept(ticket, key, token))
-        return await asyncio.shield(under_way[1])
-
-    async def _read_kept(self, ticket: Ticket, key: bytes, token: str) -> _Live | None:
-        try:
-            live = await self._core.db.read(lambda tx: self._read(tx, token))
-            if live is not None:
-                self._cache.put(ticket, key, live.state.user_id, live.state.session_id, live)
-            return live
-        finally:
-            if self._reads.get(key, (None,))[0] is ticket:
-                del self._reads[key]
+    async def _read_anew(self, key: bytes, macs: Macs) -> _Live | None:
+        ticket = self._cache.begin()
+        live = (await self._core.db.read(lambda tx: self._read_many(tx, {key: macs}))).get(key)
+        if live is not None:
+            self._cache.put(ticket, key, live.state.user_id, live.state.session_id, live, macs)
+        return live
 
     def rotate(
         self,
@@ -219,22 +203,36 @@ class Sessions:
         )
 
     def _read(self, tx: Tx, token: str) -> _Live | None:
-        row = tx.execute(_BY_TOKEN, {"macs": self._mac.digests(token)}).mappings().first()
-        if row is None or row["revoked_at"] is not None:
-            return None
-        user = user_by_id(tx, row["user_id"])
-        if user is None or user.disabled_at is not None or user.epoch != row["epoch"]:
-            return None
-        live = self._live(tx, row, user)
-        return live if self._alive(live, self._core.clock.now()) else None
+        return self._read_many(tx, {b"": tuple(self._mac.digests(token))}).get(b"")
 
-    def _live(self, tx: Tx, row: Any, user: sa.Row[Any]) -> _Live:
+    def _read_many(self, tx: Tx, wanted: Mapping[bytes, Macs]) -> dict[bytes, _Live]:
+        """Return those of the `wanted` that live, by their keys; three statements, however many they are."""
+        key_of = {mac: key for key, macs in wanted.items() for mac in macs}
+        rows = [
+            row
+            for row in tx.execute(_BY_TOKEN, {"macs": list(key_of)}).mappings()
+            if row["revoked_at"] is None
+        ]
+        people = users_by_id(tx, {row["user_id"] for row in rows})
+        paired = [(row, people[row["user_id"]]) for row in rows if row["user_id"] in people]
+        valid = [
+            (row, user) for row, user in paired if user.disabled_at is None and user.epoch == row["epoch"]
+        ]
+        roles = self._roles.roles_of(tx, {(user.tenant, user.id) for _, user in valid})
+        found = {}
+        for row, user in valid:
+            live = self._live(row, user, roles.get((user.tenant, user.id), frozenset()))
+            if self._alive(live, self._core.clock.now()):
+                found[key_of[row["token_mac"]]] = live
+        return found
+
+    def _live(self, row: Any, user: sa.Row[Any], roles: frozenset[str]) -> _Live:
         subject = Subject(
             user_id=user.id,
             tenant=user.tenant,
             email=user.email,
             email_verified=user.email_verified_at is not None,
-            roles=self._roles.roles(tx, user.tenant, user.id),
+            roles=roles,
         )
         state = SessionState(
             session_id=row["id"],

@@ -6,6 +6,7 @@ link's token is not stored at all (see `links`). Passkeys are public keys.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -138,11 +139,19 @@ enrolments = sa.Table(
 
 
 _USER = sa.select(users).where(users.c.id == sa.bindparam("user_id"))
+_USERS = sa.select(users).where(users.c.id.in_(sa.bindparam("user_ids", expanding=True)))
 
 
 def user_by_id(tx: Tx, user_id: str) -> sa.Row[Any] | None:
     """Return the user's row, or None."""
     return tx.execute(_USER, {"user_id": user_id}).first()
+
+
+def users_by_id(tx: Tx, user_ids: Collection[str]) -> dict[str, sa.Row[Any]]:
+    """Return the rows of those of `user_ids` that exist, by id."""
+    if not user_ids:
+        return {}
+    return {row.id: row for row in tx.execute(_USERS, {"user_ids": list(user_ids)})}
 
 
 def user_by_verified_email(tx: Tx, tenant: str, email: str) -> sa.Row[Any] | None:
