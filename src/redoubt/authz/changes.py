@@ -22,6 +22,7 @@ from .errors import AuthzError, CorruptPolicies, StaleBase
 from .gate import Directory, Examined, Recorded, examine, recorded, role_holders, with_nobody
 from .models import Entity
 from .policyset import PolicySet, from_body
+from .proofs import demand_no_elevation, keep_proof
 
 BUDGET = 60.0
 """Seconds that the proof of a change may take."""
@@ -101,7 +102,7 @@ def propose(
     proven equal or narrower runs when this returns; everything else waits for a second person, and needs a ticket.
     The evidence that they see holds a dry run over recorded decisions, and who of `directory` would gain.
     Raises StaleBase where these policies run already or the head moved meanwhile, UnknownVersion before genesis,
-    ReviewRequired without a ticket.
+    ReviewRequired without a ticket, PoliciesRefused for what no second person can approve.
     """
     asked = _Asked("change", author, ticket.strip(), note, tenant)
     return _ask(core, approvals, asked, lambda tx: policies, budget_seconds, directory)
@@ -136,7 +137,7 @@ def rehearse(
 ) -> tuple[Examined, dict[str, Any]]:
     """Return what a proposal of `policies` would show, and their difference to what runs; nothing is written.
 
-    Raises StaleBase where these policies run already, UnknownVersion before genesis.
+    Raises StaleBase where these policies run already, UnknownVersion before genesis, PoliciesRefused as a proposal does.
     """
     found = _examined(core, tenant, lambda tx: policies, budget_seconds, directory)
     return found[2], found[3]
@@ -167,6 +168,7 @@ def _ask(
 
     def file(tx: Tx) -> Proposed:
         store.insert_verdict(tx, verdict)
+        keep_proof(tx, core, asked.tenant, policies)
         if verdict.passes:
             version = versions.activate_proven(
                 tx, core, verdict, policies.body, ticket=asked.ticket, note=asked.note
@@ -196,6 +198,7 @@ def _examined(
     head, base, policies, decisions, people = core.db.read_sync(read)
     if base.version == policies.version:
         raise StaleBase("these policies run already.", hint="There is nothing to change.")
+    demand_no_elevation(policies, budget_seconds=seconds)
     found = examine(base, policies, budget_seconds=seconds, decisions=decisions, people=people)
     return head, policies, found, difference(base, policies)
 

@@ -21,8 +21,9 @@ from redoubt.core.db import Tx
 from . import store
 from .consistency import Position
 from .decide import Decider, DenyAll
-from .errors import AuthzError, Behind
+from .errors import AuthzError, Behind, ReviewRequired
 from .policyset import PolicySet, from_body
+from .proofs import demand_proof
 from .seal import demand_seal
 
 _log = logging.getLogger("redoubt.authz")
@@ -35,7 +36,7 @@ MAX_AGE = 2.0
 """Seconds without a successful look after which even what is merely shown counts as denied."""
 PATIENCE = 5.0
 """Seconds that a look may take: a database that hangs is one that cannot be asked."""
-MAIN = "main"
+MAIN = store.MAIN
 _UNCONFIRMED = "the policy head could not be confirmed lately"
 
 
@@ -180,7 +181,11 @@ class PolicyHead:
                 return self._refuse(
                     tenant, known, seq, "the head names a version that is not stored", version
                 )
-            decider = Decider(from_body(stored.body, version))
+            policies = from_body(stored.body, version)
+            demand_proof(tx, self._core, tenant, policies)
+            decider = Decider(policies)
+        except ReviewRequired as error:
+            return self._refuse(tenant, known, seq, str(error), version)
         except (AuthzError, ValueError) as error:
             return self._refuse(tenant, known, seq, f"the stored policies are corrupt: {error}", version)
         _log.info("policies of %s are now version %s (step %d)", tenant, version[:12], seq)

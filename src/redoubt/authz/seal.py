@@ -1,4 +1,4 @@
-"""Seals on steps of the head and on roles: what was written past the code that checks passkeys and proofs is not decided by.
+"""Seals on steps of the head, on roles and on proofs: what was written past the code that checks passkeys and proofs is not decided by.
 
 The database refuses a step without a verdict or an approval, but it cannot check a proof or a passkey: whoever may
 write its tables could invent both, and give themselves a role. They have no key, so what they write has no seal.
@@ -12,10 +12,11 @@ from redoubt.core.canonical import canonical_json
 from redoubt.core.keys import Keyring
 
 from .errors import CorruptPolicies
-from .store import Head, Member
+from .store import Head, Member, Proof
 
 _PURPOSE = "authz-head"
 _ROLES = "authz-role"
+_PROOFS = "authz-proof"
 
 
 def sealed(head: Head, keys: Keyring) -> Head:
@@ -59,6 +60,25 @@ def holds(member: Member, keys: Keyring) -> bool:
         return False
     data = _member_bytes(member)
     return keys.mac(_ROLES).verify(data, tag) or (keys.refresh() and keys.mac(_ROLES).verify(data, tag))
+
+
+def sealed_proof(proof: Proof, keys: Keyring) -> Proof:
+    """Return the proof with its seal."""
+    return evolve(proof, seal=keys.mac(_PROOFS).hexdigest(_proof_bytes(proof)))
+
+
+def proves(proof: Proof, keys: Keyring) -> bool:
+    """Say whether this app stored the proof."""
+    try:
+        tag = bytes.fromhex(proof.seal)
+    except ValueError:
+        return False
+    data = _proof_bytes(proof)
+    return keys.mac(_PROOFS).verify(data, tag) or (keys.refresh() and keys.mac(_PROOFS).verify(data, tag))
+
+
+def _proof_bytes(proof: Proof) -> bytes:
+    return canonical_json([proof.tenant, proof.version, proof.rule, proof.at.isoformat()])
 
 
 def _member_bytes(member: Member) -> bytes:

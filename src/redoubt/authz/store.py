@@ -13,6 +13,9 @@ from redoubt.core.db import Json, Timestamp, Tx, tenant_column
 
 metadata = sa.MetaData()
 
+MAIN = "main"
+"""The tenant whose policies decide for every tenant that has none of its own."""
+
 TRIGGERS = frozenset(
     {
         "policy_versions_no_update",
@@ -93,6 +96,17 @@ role_members = sa.Table(
 )
 
 
+policy_proofs = sa.Table(
+    "policy_proofs",
+    metadata,
+    tenant_column(),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("rule", sa.Text, nullable=False),
+    sa.Column("at", Timestamp, nullable=False),
+    sa.Column("seal", sa.Text, nullable=False),
+    sa.PrimaryKeyConstraint("tenant", "version", "rule"),
+)
+
 authz_clock = sa.Table(
     "authz_clock",
     metadata,
@@ -168,6 +182,37 @@ def verdict(tx: Tx, tenant: str, verdict_id: str) -> Verdict | None:
         )
     ).one_or_none()
     return None if row is None else Verdict(**{**row._asdict(), "passes": bool(row.passes)})
+
+
+@frozen
+class Proof:
+    """That a policy set keeps a rule by itself, proven at `at`, under the app's seal."""
+
+    tenant: str
+    version: str
+    rule: str
+    at: datetime
+    seal: str = ""
+
+
+def insert_proof(tx: Tx, proof: Proof) -> None:
+    """Store a proof; one that is there already is replaced."""
+    tx.execute(
+        sa.text(
+            "INSERT INTO policy_proofs (tenant, version, rule, at, seal) VALUES (:tenant, :version, :rule, :at, :seal)"
+            " ON CONFLICT (tenant, version, rule) DO UPDATE SET at = excluded.at, seal = excluded.seal"
+        ).bindparams(sa.bindparam("at", type_=Timestamp)),
+        asdict(proof, recurse=False),
+    )
+
+
+def proof(tx: Tx, tenant: str, version_id: str, rule: str) -> Proof | None:
+    """Return the stored proof that a version keeps a rule."""
+    table = policy_proofs
+    row = tx.execute(
+        sa.select(table).where(table.c.tenant == tenant, table.c.version == version_id, table.c.rule == rule)
+    ).one_or_none()
+    return None if row is None else Proof(**row._asdict())
 
 
 def insert_version(tx: Tx, version: Version) -> None:

@@ -8,6 +8,7 @@ by somebody else moves the head. Rolling back is a change like any other.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from redoubt.audit import Actor, Event, record
@@ -17,17 +18,19 @@ from redoubt.core.db import Tx
 from . import store
 from .errors import CorruptPolicies, GenesisExists, ReviewRequired, StaleBase, UnknownVersion
 from .policyset import PolicySet, from_body
+from .proofs import demand_no_elevation, demand_proof, is_proven, keep_proof
 from .seal import demand_seal, sealed
 
 KIND = "policy.change"
-MAIN = "main"
+MAIN = store.MAIN
 
 
 def genesis(tx: Tx, core: Core, policies: PolicySet, *, tenant: str = MAIN, author: str = "init") -> str:
     """Record version 0 of a tenant's policies, at initialisation, and return its id.
 
     Raises GenesisExists once there is a head: from then on only a proof or a second person moves it. A tenant other
-    than the app's begins with what decides for it already, else ReviewRequired.
+    than the app's begins with what decides for it already, else ReviewRequired. Raises PoliciesRefused where somebody
+    could elevate themselves.
     """
     if store.head(tx, tenant) is not None:
         raise GenesisExists(
@@ -38,6 +41,8 @@ def genesis(tx: Tx, core: Core, policies: PolicySet, *, tenant: str = MAIN, auth
             f"the policies of {tenant} begin with those that decide for it now.",
             hint="Start with them, then propose a change.",
         )
+    demand_no_elevation(policies)
+    keep_proof(tx, core, tenant, policies)
     now = core.clock.now()
     store.insert_version(
         tx,
@@ -59,6 +64,25 @@ def running(tx: Tx, core: Core, tenant: str) -> tuple[store.Head, PolicySet]:
         raise UnknownVersion(f"no policies are stored for {tenant}.", hint="Initialise the app first.")
     demand_seal(head, core.keys)
     return head, _stored(tx, head)
+
+
+def prove_running(core: Core) -> None:
+    """Prove of every tenant's running policies what a process that loads them looks up, where it is not proven yet.
+
+    Versions from before there were such proofs have none. Raises PoliciesRefused where somebody can elevate themselves.
+    """
+
+    def unproven(tx: Tx) -> list[tuple[str, PolicySet]]:
+        found = [(tenant, current(tx, tenant)) for tenant in sorted(store.heads(tx))]
+        return [pair for pair in found if not is_proven(tx, core, *pair)]
+
+    for tenant, policies in core.db.read_sync(unproven):
+        demand_no_elevation(policies)
+        core.db.write_sync(partial(_keep, core, tenant, policies))
+
+
+def _keep(core: Core, tenant: str, policies: PolicySet, tx: Tx) -> None:
+    keep_proof(tx, core, tenant, policies)
 
 
 def payload_of(verdict: store.Verdict, body: Mapping[str, Any], *, ticket: str, note: str) -> dict[str, Any]:
@@ -153,6 +177,7 @@ def _move(
             "the policies changed since this request was written.", hint="Propose it again on today's head."
         )
     demand_seal(current, core.keys)
+    demand_proof(tx, core, tenant, policies)
     now = core.clock.now()
     if store.version(tx, tenant, policies.version) is None:
         reviewers = [] if reviewer is None else [reviewer]

@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from redoubt.authz.gate import as_json, as_sarif, as_text, judge
+from redoubt.authz.gate import as_json, as_sarif, as_text, elevation_refusals, judge
 from redoubt.authz.policyset import MAX_BYTES, POLICY_SUFFIX, SCHEMA_SUFFIX, PolicySource, parse, read_folder
 
-REVIEW = 3
+REVIEW, REFUSED = 3, 1
 _GIT_SECONDS = 30
 
 
@@ -33,26 +33,34 @@ def check(
     policies: Annotated[str, typer.Option(help="Where a commit holds its policies.")] = "policies",
     form: Annotated[Format, typer.Option("--format", help="How the answer is printed.")] = Format.TEXT,
     budget: Annotated[float, typer.Option(min=0.1, help="Seconds that the proof may take.")] = 60.0,
+    reviewed: Annotated[
+        bool, typer.Option("--reviewed", help="A second person saw it: only what no approval lifts fails.")
+    ] = False,
 ) -> None:
-    """Prove that a change of policies grants nothing more.
+    """Prove that a change of policies grants nothing more, and that nobody elevates themselves by a granted write.
 
     Exit codes: 0 equal or narrower; 3 wider, new or not proven, so that a second person must see it; 1 for policies
-    that do not parse or type-check; 2 for a base or head that is not there.
+    that do not parse or type-check, and for what no approval lifts; 2 for a base or head that is not there.
     """
     before, after = _source(base, policies), _source(head, policies)
     old, new = parse(before), parse(after)
+    refused = elevation_refusals(new, budget_seconds=budget)
     found = judge(old, new, budget_seconds=budget)
     match form:
         case Format.TEXT:
-            typer.echo(as_text(old, new, found))
+            typer.echo(as_text(old, new, found, refused))
         case Format.JSON:
-            typer.echo(json.dumps(as_json(old, new, found), indent=2, sort_keys=True))
+            typer.echo(json.dumps(as_json(old, new, found, refused), indent=2, sort_keys=True))
         case Format.SARIF:
             root = head if Path(head).is_dir() else policies
             typer.echo(
-                json.dumps(as_sarif(found, [f"{root}/{name}" for name in _changed(before, after)]), indent=2)
+                json.dumps(
+                    as_sarif(found, [f"{root}/{name}" for name in _changed(before, after)], refused), indent=2
+                )
             )
-    if found.widens:
+    if refused:
+        raise typer.Exit(REFUSED)
+    if found.widens and not reviewed:
         raise typer.Exit(REVIEW)
 
 

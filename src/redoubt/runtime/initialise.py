@@ -14,7 +14,8 @@ from attrs import frozen
 
 from redoubt.authz import store as policy_store
 from redoubt.authz.policyset import parse_folder
-from redoubt.authz.versions import genesis
+from redoubt.authz.proofs import demand_no_elevation
+from redoubt.authz.versions import genesis, prove_running
 from redoubt.core.db import Tx, migrate
 from redoubt.core.errors import RedoubtError
 from redoubt.identity import init_operators
@@ -34,11 +35,16 @@ class Initialised:
 def initialise(guard: Redoubt, directory: Path) -> Initialised:
     """Bring the app's database to this version and, the first time, record its policies and mint its links.
 
-    Raises MigrationError, or PolicyProblems when the folder's policies do not hold; nothing is then recorded.
+    What the running policies must be proven to keep is proven here where it is not, so that processes only look it up.
+    Raises MigrationError, PolicyRejected when the folder's policies do not hold, or PoliciesRefused when they, or those
+    that run, let somebody elevate themselves; nothing is then recorded.
     """
     core = guard.core
     migrate(core.db, guard.domains)
     policies = parse_folder(directory / "policies")
+    if core.db.read_sync(lambda tx: policy_store.head(tx, "main")) is None:
+        demand_no_elevation(policies)  # not within the transaction that records them
+    prove_running(core)
 
     def begin(tx: Tx) -> Initialised:
         head = policy_store.head(tx, "main")

@@ -237,7 +237,9 @@ def test_a_grant_that_names_no_action_is_wrong() -> None:
 
 def test_who_may_write_grant_inputs_is_changed_by_two(core: Core) -> None:
     approvals = begin(core)
-    open_wide = _schema("by Enrolment.create, sign-up", "by Enrolment.create, sign-up, Order.create")
+    open_wide = _schema(
+        "by Enrolment.create, sign-up", "by Enrolment.create, sign-up, Order.create (approved)"
+    )
     proposed = propose(core, approvals, open_wide, author=ANN, ticket="T")
     assert proposed.verdict.verdict == "equal"
     assert proposed.verdict.evidence["regranted"] == ["User"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from .directory import MAX_PEOPLE, Directory, role_holders, with_nobody
+from .elevation import elevation_refusals, judged_writes
 from .evidence import KEEPERS, Examined, examine
 from .grants import GatedWrite, declared_grants, demand_grant, problems, regranted
 from .judging import judge
+from .refusals import PoliciesRefused, Refusal
 from .rehearsal import Recorded, recorded, rehearse
 from .report import Finding, as_json, as_sarif, as_text, findings
 
@@ -16,15 +18,19 @@ __all__ = [
     "Examined",
     "Finding",
     "GatedWrite",
+    "PoliciesRefused",
     "Recorded",
+    "Refusal",
     "as_json",
     "as_sarif",
     "as_text",
     "declared_grants",
     "demand_grant",
+    "elevation_refusals",
     "examine",
     "findings",
     "judge",
+    "judged_writes",
     "problems",
     "recorded",
     "regranted",

@@ -2,8 +2,12 @@
 
 An annotation on an entity type covers its edges, attributes and tags; one on an attribute covers that attribute. What is
 declared nowhere is gated: no action of the app may write it. The review of the action's policy is then the review of the
-write. Two sources are no actions: `sign-up`, the role that whoever registers gets, and `request`, what is computed for each
-request and stored nowhere.
+write; `gate.elevation` proves that nobody elevates themselves by it. Two sources are no actions: `sign-up`, the role that
+whoever registers gets, and `request`, what is computed for each request and stored nowhere.
+
+What no proof can see stands behind the action as the app's promise, for the second person to judge: `ACTION (new)` writes
+only of entities that did not exist before, `ACTION (approved)` lets each write wait for a second person who does not gain.
+The library's own `Enrolment.create` on the app does no more than both.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import re
 
 from attrs import frozen
 
+from ..access import APP_TYPE
 from ..errors import AuthzError
 from ..policyset import PolicySet
 from ..schema import Schema, SchemaError, read_schema
@@ -19,6 +24,9 @@ from .inputs import Input, grant_inputs
 
 ANNOTATION = "grant"
 SOURCES = frozenset({"sign-up", "request"})
+PROMISES = ("new", "approved")
+_PROMISE = re.compile(rf"(.+) \(({'|'.join(PROMISES)})\)")
+_OWN = "Enrolment.create"
 _FORM = re.compile(r"by ([^,]+(?:, ?[^,]+)*)")
 
 
@@ -30,16 +38,26 @@ class GatedWrite(AuthzError):
 
 @frozen
 class Declared:
-    """A grant input with the actions or sources that may write it; with none it is gated."""
+    """A grant input with the actions or sources that may write it; with none it is gated.
+
+    `promised` are those of them of which the app, or the library, promises that they give their doer nothing.
+    """
 
     input: Input
     by: tuple[str, ...]
+    promised: frozenset[str] = frozenset()
 
 
 def declared_grants(policies: PolicySet) -> list[Declared]:
     """Return every grant input of a checked set with who may write it; raises SchemaError."""
     schema = read_schema(policies.schema_text)
-    return [Declared(item, _by(schema, item)) for item in grant_inputs(policies)]
+    found = []
+    for item in grant_inputs(policies):
+        by = _by(schema, item)
+        judged = _judged(schema, by)
+        bare = dict.fromkeys(_bare(schema, name) for name in by)
+        found.append(Declared(item, tuple(bare), frozenset(bare) - judged))
+    return found
 
 
 def problems(policies: PolicySet) -> list[str]:
@@ -52,7 +70,9 @@ def problems(policies: PolicySet) -> list[str]:
         if not names:
             found.append(f'{where}: @grant("{text}") is not of the form "by ACTION, ACTION"')
         found += [
-            f"{where}: @grant names {name!r}, which is no action" for name in names if name not in actions
+            f"{where}: @grant names {name!r}, which is no action"
+            for name in names
+            if _bare(schema, name) not in actions
         ]
     return found
 
@@ -97,6 +117,29 @@ def _by(schema: Schema, item: Input) -> tuple[str, ...]:
     if item.kind != "attribute":
         return on_type
     return tuple(dict.fromkeys((*_names(notes.get(f"{item.of}.{item.name.split('.')[0]}", "")), *on_type)))
+
+
+def judged_names(schema: Schema) -> set[str]:
+    """Return the actions that some @grant names without a promise that a write of theirs gives its doer nothing."""
+    return {name for text in grants_of(schema).values() for name in _judged(schema, _names(text))}
+
+
+def _judged(schema: Schema, names: tuple[str, ...]) -> set[str]:
+    return {name for name in names if _bare(schema, name) == name and not _own(schema, name)}
+
+
+def _bare(schema: Schema, name: str) -> str:
+    """Return the name without its promise; an action that is called so keeps it."""
+    match = _PROMISE.fullmatch(name)
+    return name if match is None or any(uid.id == name for uid in schema.actions) else match[1]
+
+
+def _own(schema: Schema, name: str) -> bool:
+    """Say whether this is a source, or the library's own action on the app: an action of one's own is judged."""
+    named = [item for uid, item in schema.actions.items() if uid.id == name]
+    return (
+        not named if name in SOURCES else name == _OWN and all(item.resources <= {APP_TYPE} for item in named)
+    )
 
 
 def _names(text: str) -> tuple[str, ...]:

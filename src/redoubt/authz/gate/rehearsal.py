@@ -16,7 +16,6 @@ from redoubt.core.db import Tx
 
 from .. import store
 from ..decide import Decider
-from ..head import MAIN
 from ..models import AuthzRequest, Decision
 from ..policyset import PolicySet
 
@@ -39,8 +38,8 @@ def recorded(tx: Tx, tenant: str, most: int = MOST) -> list[Recorded]:
     """Return the newest decisions that the policies of `tenant` made: the app's decide for who has none of their own."""
     entries = audit_store.entries
     mine = entries.c.tenant == tenant
-    if tenant == MAIN:
-        mine = entries.c.tenant.not_in(sorted(set(store.heads(tx)) - {MAIN}))
+    if tenant == store.MAIN:
+        mine = entries.c.tenant.not_in(sorted(set(store.heads(tx)) - {store.MAIN}))
     rows = tx.execute(
         sa.select(entries.c.id, entries.c.at, entries.c.body)
         .where(entries.c.action == "authz.decide", mine)

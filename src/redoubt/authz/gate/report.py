@@ -13,6 +13,7 @@ from redoubt import __version__
 from ..models import AuthzRequest
 from ..policyset import PolicySet
 from ..prove import Comparison, Verdict
+from .refusals import Refusal, request_lines
 
 _SAID: dict[Verdict, str] = {
     "equal": "allows exactly what it allowed",
@@ -21,6 +22,7 @@ _SAID: dict[Verdict, str] = {
     "unknown": "could not be proven to allow nothing more",
     "wider": "allows a request that was denied",
 }
+_RULES = {"self-elevation": "Whoever is permitted an action gives themselves by its write what they lacked."}
 _SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
@@ -54,23 +56,29 @@ def findings(comparison: Comparison) -> list[Finding]:
     return found
 
 
-def as_text(old: PolicySet, new: PolicySet, comparison: Comparison) -> str:
-    """Return the verdict, what asks for a second person with its witnesses, and the diff by policy."""
+def as_text(old: PolicySet, new: PolicySet, comparison: Comparison, refused: Sequence[Refusal] = ()) -> str:
+    """Return the verdict, what is refused, what asks for a second person with its witnesses, and the diff by policy."""
     lines = [f"{comparison.verdict}: the change {_SAID[comparison.verdict]}"]
+    if refused:
+        lines.insert(0, "refused: no approval lifts this")
+        lines[1:1] = [line for item in refused for line in item.text()]
     for item in findings(comparison):
         lines.append(f"  {item.verdict:<8} {item.where}: {item.message}")
         if item.witness is not None:
-            lines += [f"           {line}" for line in _witness(item.witness)]
+            lines += [f"           {line}" for line in request_lines(item.witness)]
     return "\n".join([*lines, *_diff(old, new)])
 
 
-def as_json(old: PolicySet, new: PolicySet, comparison: Comparison) -> dict[str, Any]:
+def as_json(
+    old: PolicySet, new: PolicySet, comparison: Comparison, refused: Sequence[Refusal] = ()
+) -> dict[str, Any]:
     """Return the same as plain data; `findings` is empty where no second person is needed."""
     return {
         "base": old.version,
         "head": new.version,
         "verdict": comparison.verdict,
         "review": comparison.widens,
+        "refused": [item.plain() for item in refused],
         "findings": [
             {
                 "verdict": item.verdict,
@@ -84,9 +92,11 @@ def as_json(old: PolicySet, new: PolicySet, comparison: Comparison) -> dict[str,
     }
 
 
-def as_sarif(comparison: Comparison, files: Sequence[str]) -> dict[str, Any]:
+def as_sarif(comparison: Comparison, files: Sequence[str], refused: Sequence[Refusal] = ()) -> dict[str, Any]:
     """Return a SARIF 2.1.0 log; each result names the changed `files`, as the reader's paths."""
     verdicts: tuple[Verdict, ...] = ("wider", "new", "unknown")
+    results = [(item.rule, item.where, item.message) for item in refused]
+    results += [(item.verdict, item.where, item.message) for item in findings(comparison)]
     return {
         "$schema": _SARIF,
         "version": "2.1.0",
@@ -102,35 +112,27 @@ def as_sarif(comparison: Comparison, files: Sequence[str]) -> dict[str, Any]:
                                 "shortDescription": {"text": f"The change {_SAID[name]}."},
                             }
                             for name in verdicts
+                        ]
+                        + [
+                            {"id": f"policy-{name}", "shortDescription": {"text": text}}
+                            for name, text in _RULES.items()
                         ],
                     }
                 },
                 "results": [
                     {
-                        "ruleId": f"policy-{item.verdict}",
+                        "ruleId": f"policy-{rule}",
                         "level": "error",
-                        "message": {"text": f"{item.where}: {item.message}"},
+                        "message": {"text": f"{where}: {message}"},
                         "locations": [
                             {"physicalLocation": {"artifactLocation": {"uri": name}}} for name in files
                         ],
                     }
-                    for item in findings(comparison)
+                    for rule, where, message in results
                 ],
             }
         ],
     }
-
-
-def _witness(request: AuthzRequest) -> Iterator[str]:
-    yield f"for example {request.principal} does {request.action} on {request.resource}"
-    if request.context:
-        yield f"with {dict(request.context)!r}"
-    for entity in request.entities:
-        holds = [f"{name} {value!r}" for name, value in sorted(entity.attrs.items())]
-        holds += [f"tag {name} {value!r}" for name, value in sorted(entity.tags.items())]
-        if holds or entity.parents:
-            belongs = f" in {', '.join(map(str, entity.parents))}" if entity.parents else ""
-            yield f"where {entity.uid}{belongs} has {', '.join(holds) or 'nothing'}"
 
 
 def _diff(old: PolicySet, new: PolicySet) -> Iterator[str]:

@@ -40,8 +40,10 @@ def text_of(value: str) -> Any:
 class Compiler:
     """Evaluates policies in one environment over one world, by the types of `schema`."""
 
-    def __init__(self, world: World, schema: Schema, environment: Environment) -> None:
+    def __init__(self, world: World, schema: Schema, environment: Environment, label: str = "") -> None:
         """Evaluate by `schema`, which may be older than the world's.
+
+        Where two requests by one principal stand in one query, `label` tells their resources and contexts apart.
 
         Policies of an older schema are evaluated on stores and requests that conform to the newer one, errors included.
         What they can read only under the older one (an attribute, an edge, whether something optional is there) has no
@@ -52,10 +54,10 @@ class Compiler:
         self.older = schema != world.schema
         self.environment = environment
         self.principal = _entity(world.unknown(EntityRef(environment.principal), ("principal",)))
-        self.resource = _entity(world.unknown(EntityRef(environment.resource), ("resource",)))
+        self.resource = _entity(world.unknown(EntityRef(environment.resource), ("resource", label)))
         self.action = world.literal(environment.action)
         known = world.schema.actions.get(environment.action) or schema.actions.get(environment.action)
-        self.context = world.unknown(known.context, ("context",)) if known is not None else Fields({})
+        self.context = world.unknown(known.context, ("context", label)) if known is not None else Fields({})
 
     def policy(self, policy: pst.Template, slots: Mapping[str, pst.EntityUid]) -> Compiled:
         """Return where a policy is satisfied and where it errs; raises Unsupported."""

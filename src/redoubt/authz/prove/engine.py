@@ -198,8 +198,8 @@ class _Query:
 class Cached(Compiler):
     """A compiler that meets each policy once: what both sets have is the same term for both."""
 
-    def __init__(self, world: World, schema: Schema, environment: Environment) -> None:
-        super().__init__(world, schema, environment)
+    def __init__(self, world: World, schema: Schema, environment: Environment, label: str = "") -> None:
+        super().__init__(world, schema, environment, label)
         self._met: dict[Any, tuple[pst.Template, Compiled]] = {}  # policies are kept: so are their places
         self._read: dict[pst.Expr, Outcome] = {}
 

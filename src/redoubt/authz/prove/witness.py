@@ -19,6 +19,7 @@ from .world import World
 
 _ESCAPE = re.compile(r"\\u\{([0-9a-fA-F]+)\}")
 _MOST = 400
+_Place = tuple[str, int]
 
 
 class Reader:
@@ -33,8 +34,16 @@ class Reader:
 
     def request(self, compiler: Compiler) -> AuthzRequest:
         """Return the request and every entity that it reaches; raises Unsupported for what data cannot say."""
-        principal, resource = self._read(compiler.principal), self._read(compiler.resource)
-        context = self._read(compiler.context)
+        (principal, resource, context), entities = self.store(
+            compiler.principal, compiler.resource, compiler.context
+        )
+        return AuthzRequest(
+            principal, compiler.environment.action, resource, context, tuple(entities.values())
+        )
+
+    def store(self, *values: Symbolic) -> tuple[list[Any], dict[EntityUid, Entity]]:
+        """Return `values` as data, and every entity that they reach; raises Unsupported for what data cannot say."""
+        read = [self._read(value) for value in values]
         above = self._above()
         entities: dict[EntityUid, Entity] = {}
         while self._waiting:
@@ -46,12 +55,29 @@ class Reader:
                 raise Unsupported("a witness with too many entities")
             entities[uid] = self._entity(uid, kind, number)
         for low, high in above:
-            self._join(entities, self.world.uid(*low), self.world.uid(*high))
-        return AuthzRequest(
-            principal, compiler.environment.action, resource, context, tuple(entities.values())
-        )
+            self.join(entities, self.world.uid(*low), self.world.uid(*high))
+        return read, entities
 
-    def _above(self) -> list[tuple[tuple[str, int], tuple[str, int]]]:
+    def uid_of(self, value: Atom) -> EntityUid:
+        """Return the uid that the model gives to an entity."""
+        found: EntityUid = self._atom(value)
+        return found
+
+    def below(self, low: Atom, high: Atom) -> bool:
+        """Say whether one entity has another as an ancestor."""
+        kinds = [item.type.name for item in (low, high) if isinstance(item.type, EntityRef)]
+        return self._true(self.world.below(kinds[0], low.term, kinds[1], high.term))
+
+    def entity(self, uid: EntityUid, term: Any) -> Entity:
+        """Return the entity that a term means, as this world has it, without its parents."""
+        return self._entity(uid, uid.type, self._int(term))
+
+    def ancestors(self, kind: str, term: Any) -> list[EntityUid]:
+        """Return the direct ancestors of one entity, among those that were asked about."""
+        number = self._int(term)
+        return [self.world.uid(*high) for low, high in self._above() if low == (kind, number)]
+
+    def _above(self) -> list[tuple[_Place, _Place]]:
         found = []
         for one, terms in self.world.left.items():
             for other in self.schema.ancestor_types(one):
@@ -62,20 +88,21 @@ class Reader:
                             pair = ((one, self._int(term)), (other, self._int(end)))
                             found.append(pair)
                             self._waiting += pair
-        return found
+        return _reduced(found)
 
-    def _join(self, entities: dict[EntityUid, Entity], low: EntityUid, high: EntityUid) -> None:
+    def join(self, entities: dict[EntityUid, Entity], low: EntityUid, high: EntityUid) -> None:
         """Put one entity below another, through new ones where the schema has no direct edge."""
         path = self._path(low.type, high.type)
         for step in path[1:-1]:
             between = EntityUid(step, f"between {low.type} {low.id} {high.type} {high.id}")
             if between not in entities:
-                self._add_plain(entities, between)
+                self.add_plain(entities, between)
             entities[low] = _under(entities[low], between)
             low = between
         entities[low] = _under(entities[low], high)
 
-    def _add_plain(self, entities: dict[EntityUid, Entity], uid: EntityUid) -> None:
+    def add_plain(self, entities: dict[EntityUid, Entity], uid: EntityUid) -> None:
+        """Add an entity of which nothing is asked, with what it refers to."""
         number = self.world.literal(uid).term.as_long()
         entities[uid] = self._entity(uid, uid.type, number)
         while self._waiting:
@@ -163,6 +190,18 @@ class Reader:
 
     def _int(self, term: Any) -> int:
         return int(self._eval(term).as_long())
+
+
+def _reduced(pairs: list[tuple[_Place, _Place]]) -> list[tuple[_Place, _Place]]:
+    """Return the pairs of an order that do not follow from two others: an entity's nearest ancestors."""
+    above: dict[_Place, set[_Place]] = {}
+    for low, high in pairs:
+        above.setdefault(low, set()).add(high)
+    return [
+        (low, high)
+        for low, high in dict.fromkeys(pairs)
+        if not any(high in above.get(between, ()) for between in above[low])
+    ]
 
 
 def _under(entity: Entity, parent: EntityUid) -> Entity:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import z3
@@ -53,7 +54,7 @@ class World:
         self._values: dict[
             Any, tuple[Type, Terms, Symbolic]
         ] = {}  # type and terms are kept: so are their places
-        self._fresh = 0
+        self._fresh = count(1)
 
     def tick(self) -> None:
         """Raise Unsupported when the time is over: terms are built in it, not only solved."""
@@ -114,8 +115,7 @@ class World:
 
     def fresh(self, kind: Type) -> Symbolic:
         """Return a value that nothing is known about."""
-        self._fresh += 1
-        return self.unknown(kind, ("fresh", str(self._fresh)))
+        return self.unknown(kind, ("fresh", str(next(self._fresh))))
 
     def predicate(self, key: tuple[str, ...], args: Terms) -> Any:
         """Return whether the unknown predicate `key` holds for `args`."""
@@ -145,8 +145,7 @@ class World:
             return either(*(test(item) for item in of.elements))
         if of.type is None:
             raise Unsupported("a set without a type")
-        self._fresh += 1
-        found = z3.Bool(f"some{self._fresh}")
+        found = z3.Bool(f"some{next(self._fresh)}")
         one = self.fresh(of.type)
         self.pooled(one)
         self.axioms.append(implies(found, both(of.holds(one), test(one))))
