@@ -46,7 +46,7 @@ def _rollback(core: Core) -> None:
     rollback(core, approvals_of(core), BAD.version, author=ANN, ticket="T")
 
 
-def _tenant(core: Core) -> None:
+def _with_a_forged_proof(core: Core) -> None:
     core.db.write_sync(
         lambda tx: store.insert_proof(
             tx, store.Proof("main", BAD.version, "self-elevation", core.clock.now(), "00")
@@ -55,7 +55,7 @@ def _tenant(core: Core) -> None:
     _propose(core)
 
 
-@pytest.mark.parametrize("way", [_propose, _rehearse, _rollback, _tenant])
+@pytest.mark.parametrize("way", [_propose, _rehearse, _rollback, _with_a_forged_proof])
 def test_it_is_refused_before_anybody_can_approve_it(core: Core, way: Callable[[Core], None]) -> None:
     begin(core, FIRST)
     with pytest.raises(PoliciesRefused, match="User.ok"):
