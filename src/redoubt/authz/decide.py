@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import logging
 
+from redoubt.core.canonical import sha256_hex
+
 from .compiled import Answer, Question, compile_policies, question_of
 from .compiled.check import RequestChecker
 from .compiled.conform import Conformer
+from .compiled.onepass import NotPlain, OnePass
 from .compiled.values import ref_of, value_of
 from .models import AuthzRequest, Decision
 from .policyset import PolicySet
@@ -40,9 +43,11 @@ class Decider:
         self._compiled = compile_policies(policies.tree())
         self._reference = Reference(policies, check_request=check_request)
         self._checker: RequestChecker | None = None
+        self._one_pass: OnePass | None = None
         if check_request and policies.schema is not None:
             schema = read_schema(policies.schema_text)
             self._checker, self._conformer = RequestChecker(schema), Conformer(schema)
+            self._one_pass = OnePass(schema, self._conformer)
         self._shadow_every = shadow_every
         self._asked = 0
         self.suspect = False
@@ -55,6 +60,16 @@ class Decider:
 
     def decide(self, request: AuthzRequest) -> Decision:
         """Return the decision; allowed only when a permit says so, no forbid does, and nothing went wrong."""
+        try:
+            question, text = self._at_once(request)
+            digest = sha256_hex(text.encode())
+        except Exception:  # not plain, or wrong: step by step it becomes known what
+            return self._decide_by_steps(request)
+        if len(text) > _MAX_WRITTEN:
+            return self._decide_by_steps(request)
+        return self._answered(request, question, text, digest)
+
+    def _decide_by_steps(self, request: AuthzRequest) -> Decision:
         version = self.policies.version
         try:
             written = Written.of(request)
@@ -63,16 +78,29 @@ class Decider:
         if len(written.text) > _MAX_WRITTEN:
             return Decision(False, (), ("the entities of the request are too large",), version)
         try:
-            answer = self._compiled.decide(self._question(request))
+            question = self._question(request)
         except Exception as error:
             return Decision(False, (), (_describe(error),), version, written.text, written.digest)
-        errors = tuple([f"policy {name} has no value here" for name in answer.errors])
+        return self._answered(request, question, written.text, written.digest)
+
+    def _answered(self, request: AuthzRequest, question: Question, text: str, digest: str) -> Decision:
+        version = self.policies.version
+        try:
+            answer = self._compiled.decide(question)
+        except Exception as error:
+            return Decision(False, (), (_describe(error),), version, text, digest)
+        errors = answer.errors and tuple([f"policy {name} has no value here" for name in answer.errors])
         self._asked = asked = self._asked + 1
         if self.suspect or (asked - 1) % self._shadow_every == 0:
             differs = self._differs(request, answer)
             if differs is not None:
-                return Decision(False, (), (*errors, differs), version, written.text, written.digest)
-        return Decision(answer.allowed, answer.reasons, errors, version, written.text, written.digest)
+                return Decision(False, (), (*errors, differs), version, text, digest)
+        return Decision(answer.allowed, answer.reasons, errors, version, text, digest)
+
+    def _at_once(self, request: AuthzRequest) -> tuple[Question, str]:
+        if self._one_pass is None:
+            raise NotPlain
+        return self._one_pass.read(request)
 
     def _question(self, request: AuthzRequest) -> Question:
         checker = self._checker

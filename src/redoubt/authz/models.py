@@ -184,6 +184,7 @@ def _principal(user_id: str | None, tenant: str, roles: frozenset[str]) -> Entit
     return Entity(USER_TYPE, user_id, attrs, parents, kept={})
 
 
+@lru_cache(4096)  # the actions of an app are few
 def action_uid(name: str) -> EntityUid:
     """Return the uid of the action `Type.verb`."""
     return EntityUid("Action", name)
@@ -226,8 +227,11 @@ class AuthzRequest:
         cls, principal: Entity, action: str, resource: Entity, context: Mapping[str, Any], *more: Entity
     ) -> AuthzRequest:
         """Return the question about two entities whose attributes are at hand."""
+        asker, target = principal.uid, resource.uid
+        if not more and asker != target:
+            return cls(asker, action_uid(action), target, context, (principal, resource))
         entities = {entity.uid: entity for entity in (principal, resource, *more)}
-        return cls(principal.uid, action_uid(action), resource.uid, context, tuple(entities.values()))
+        return cls(asker, action_uid(action), target, context, tuple(entities.values()))
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> AuthzRequest:

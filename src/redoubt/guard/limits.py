@@ -28,7 +28,7 @@ _SOCKET_SECONDS = 0.25
 _MAX_NAMES = 4096
 
 
-@frozen
+@frozen(cache_hash=True)
 class Rule:
     """At most `amount` hits in any `per_seconds` seconds; settings may override it by `name`."""
 
@@ -59,6 +59,7 @@ class Limiter:
         self._items: dict[Rule, RateLimitItemPerSecond] = {}  # rules are declared, so there are few
         self._mac = core.keys.mac("limits")
         self._names: dict[tuple[str, str], str] = {}  # the same address comes again and again
+        self._taken: dict[tuple[Rule, str], tuple[str, int, int]] = {}
         self._windows = WindowStorage(core.clock)
         self._local = SlidingWindowCounterRateLimiter(self._windows)
         url = core.settings.limits_store().reveal()
@@ -72,9 +73,16 @@ class Limiter:
         """
         if self._shared is not None:
             return self.hit_all([(rule, key)])
-        item, name = self._item(rule, key)  # asked on every request: one look at the window does
-        left = self._windows.take(item.key_for(name), item.amount, item.get_expiry())
-        return Verdict(False, _wait(self._local, item, name), 0) if left is None else Verdict(True, 0, left)
+        window = self._taken.get((rule, key))  # asked on every request: one look at the window does
+        if window is None:
+            item, name = self._item(rule, key)
+            if len(self._taken) >= _MAX_NAMES:
+                self._taken.clear()
+            window = self._taken[rule, key] = item.key_for(name), item.amount, item.get_expiry()
+        left = self._windows.take(*window)
+        if left is None:
+            return Verdict(False, _wait(self._local, *self._item(rule, key)), 0)
+        return Verdict(True, 0, left)
 
     def hit_all(self, hits: Sequence[tuple[Rule, str]]) -> Verdict:
         """Count one hit under several rules; the strictest verdict counts, and a refused hit spends nothing."""

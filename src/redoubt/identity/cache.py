@@ -39,7 +39,7 @@ class _Entry:
 
 
 class SessionCache:
-    """Sessions by the MAC of their token, bounded; the least recently used go first."""
+    """Sessions by the hash of their token, bounded; the least recently used go first."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from datetime import datetime, timedelta
 from functools import lru_cache
 
@@ -11,6 +12,7 @@ from redoubt.guard.risk import END, LOGIN_AGES, RiskSignals, score
 from .models import Risk
 from .network import network_of
 
+_NO_TIME = timedelta(0)
 _VERSION = re.compile(r"\d+(?:[._]\d+)*")
 
 
@@ -29,10 +31,8 @@ def drift(
     Any other agent is another browser: a session does not move between browsers.
     """
     age = now - auth_time
-    step = sum(age >= since for since in LOGIN_AGES)
-    return _drift(
-        network, agent, new_device, LOGIN_AGES[step - 1] if step else timedelta(0), address, seen_agent
-    )
+    step = bisect_right(LOGIN_AGES, age)
+    return _drift(network, agent, new_device, LOGIN_AGES[step - 1] if step else _NO_TIME, address, seen_agent)
 
 
 @lru_cache(4096)  # the same browser asks again and again

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -364,7 +365,12 @@ class Redoubt:
 
 def _below(path: str, roots: Sequence[str]) -> bool:
     """Say whether `path` is one of `roots` or under it; `/accounts` is not under `/account`."""
-    return any(path == root or path.startswith(f"{root}/") for root in roots)
+    return path in roots or path.startswith(_children(roots))
+
+
+@lru_cache(64)
+def _children(roots: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{root}/" for root in roots)
 
 
 def _declare(route: Route) -> None:

@@ -66,7 +66,7 @@ class Conformer:
             kept = entity.kept
             node = None if kept is None else kept.get(self)
             if node is None:
-                node = self._node(entity)
+                node = self.node(entity)
                 if kept is not None:
                     kept[self] = node
             ref = Ref(entity.type, entity.id)
@@ -96,7 +96,8 @@ class Conformer:
             self._check_ancestors(self._types[ref.type], node.ancestors)
         return {**found, **closed}
 
-    def _node(self, entity: Entity) -> Node:
+    def node(self, entity: Entity) -> Node:
+        """Return one entity with its parents as its ancestors; raises as `store` does."""
         kind = self._types.get(entity.type)
         if kind is None:
             raise CedarError("an entity of a type that the schema does not have")
