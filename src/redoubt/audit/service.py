@@ -54,13 +54,15 @@ def prepare(core: Core, event: Event) -> tuple[store.Row, list[Disclosure]]:
     """Return the row of `event`, redacted, and what opens the commitments in it."""
     entry_id, at = core.ids.uuid7(), core.clock.now()
     committer = Committer(core, entry_id)
-    actor, request_id = event.actor, _optional(event.request_id, "a request's id")
-    session = _optional(actor.session, "a session's id")
-    actor_id = _bounded(committer.text(_bounded(actor.id, "an actor's id")), "an actor's id")
+    actor, request_id, session = event.actor, event.request_id, event.actor.session
+    actor_id = committer.text(_bounded(actor.id, "an actor's id"))
     target_type, target_id = event.target or (None, None)
     if target_id is not None:
         target_id = committer.text(_bounded(target_id, "a target's id"))
-    _optional(target_type, "a target's type")
+    for value, what in ((request_id, "a request's id"), (session, "a session's id"), (actor_id, "an actor's id"),
+                        (target_type, "a target's type")):  # fmt: skip
+        if value is not None:
+            _bounded(value, what)
     text = plain_text(event.data)
     if text is None:
         text = canonical_text(committer.value(event.data))
@@ -100,7 +102,3 @@ def _bounded(value: str, what: str) -> str:
     if not isinstance(value, str) or len(value) > MAX_ID:
         raise EventInvalid(f"{what} is text of at most {MAX_ID} characters.")
     return value
-
-
-def _optional(value: str | None, what: str) -> str | None:
-    return None if value is None else _bounded(value, what)

@@ -10,7 +10,9 @@ from typing import Protocol
 
 from .clock import Clock
 
-_POOL = 1024
+_POOL = 1000
+_DIGITS = 20  # of an identifier: 15 of its tail, one for its variant, three for where a millisecond's counter starts
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 class Ids(Protocol):
@@ -40,30 +42,34 @@ class SystemIds:
         self._clock = clock
         self._lock = threading.Lock()
         self._last = (0, 0)
-        self._pool, self._pool_of = b"", 0
+        self._time = ""
+        self._pool, self._pool_at, self._pool_of = "", 0, 0
 
     def uuid7(self) -> str:
         """Return a UUIDv7, strictly increasing within this process (RFC 9562, section 6.2, method 1)."""
         with self._lock:
             millis = int(self._clock.now().timestamp() * 1000)
             last_millis, counter = self._last
-            drawn = self._draw(10)
+            digits = self._draw()
             if millis > last_millis:
-                counter = int.from_bytes(drawn[8:], "big") & 0x7FF
+                counter = int(digits[16:19], 16) & 0x7FF
+                self._time = _time_text(millis)
             else:
                 millis, counter = last_millis, counter + 1
                 if counter > 0xFFF:
                     millis, counter = millis + 1, 0
+                    self._time = _time_text(millis)
             self._last = (millis, counter)
-        time, tail = f"{millis & 0xFFFFFFFFFFFF:012x}", drawn.hex()
-        return f"{time[:8]}-{time[8:]}-7{counter:03x}-{'89ab'[drawn[7] & 3]}{tail[:3]}-{tail[3:15]}"
+            time = self._time
+        return f"{time}{counter:03x}-{_VARIANT[digits[15]]}{digits[:3]}-{digits[3:15]}"
 
-    def _draw(self, n: int) -> bytes:
-        """Return random bytes for identifiers, which are no secrets: one call to the system serves many."""
-        if len(self._pool) < n or self._pool_of != os.getpid():  # a forked child draws its own
-            self._pool, self._pool_of = os.urandom(_POOL), os.getpid()
-        drawn, self._pool = self._pool[:n], self._pool[n:]
-        return drawn
+    def _draw(self) -> str:
+        """Return hexadecimal digits for one identifier, which is no secret: one call to the system serves many."""
+        at = self._pool_at
+        if at + _DIGITS > len(self._pool) or self._pool_of != os.getpid():  # a forked child draws its own
+            self._pool, self._pool_of, at = os.urandom(_POOL).hex(), os.getpid(), 0
+        self._pool_at = at + _DIGITS
+        return self._pool[at : at + _DIGITS]
 
     def token(self, nbytes: int = 32) -> str:
         """Return `nbytes` of randomness as URL-safe base64 without padding."""
@@ -107,6 +113,11 @@ class SeededIds(SystemIds):
     def jitter(self) -> float:
         """Return a repeatable number in [0, 1)."""
         return self._rng.random()
+
+
+def _time_text(millis: int) -> str:
+    digits = f"{millis & 0xFFFFFFFFFFFF:012x}"
+    return f"{digits[:8]}-{digits[8:]}-7"
 
 
 def _uuid_text(value: int) -> str:
