@@ -96,9 +96,11 @@ def test_a_built_app_holds_its_policy_tests_and_its_ci_runs_them(shop: Path) -> 
     assert "run: redoubt policy snapshot . --check" in ci
     assert "fetch-depth: 0" in ci
     assert "BASE: origin/${{ github.base_ref }}" in ci
-    assert (
-        'run: redoubt policy check "$BASE" HEAD --policies policies' in ci
-    )  # no expression in what a shell reads
+    (check,) = [line.strip() for line in ci.splitlines() if "policy check" in line]
+    assert check.startswith('redoubt policy check "$BASE" HEAD --policies policies $REVIEWED | tee')
+    assert "${{" not in check  # no expression in what a shell reads
+    assert "REVIEWED: ${{ contains(github.event.pull_request.labels.*.name, 'policy-reviewed')" in ci
+    assert "shell: bash #" in ci  # with pipefail
     tools = (shop / "requirements-dev.txt").read_text()
     assert all(f"\n{name}==" in tools for name in ("z3-solver", "cvc5"))  # without them nothing is proven
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
@@ -130,6 +131,33 @@ async def test_an_approver_sees_the_verdict_its_witness_who_gains_and_the_dry_ru
     assert (await approver.approve(proposed.approval.id)).status_code == 200
     await world.guard.services.head.refresh()
     assert (await support.get("/console/policies")).status_code == 200
+
+
+async def test_an_approver_sees_what_is_new_as_a_table_by_role_with_names(world: World) -> None:
+    author, approver = await world.person("operator"), await world.person("operator")
+    support = await world.person("support", "sue")
+    running = world.guard.services.head.policies()
+    assert running is not None
+    schema = running.schema_text + (
+        'action "Report.read" appliesTo { principal: [User, Anonymous], resource: [App], context: {} };'
+    )
+    text = (
+        '@id("report") permit (principal in Role::"support", action == Action::"Report.read", resource is App)'
+        " when { principal.tenant == resource.tenant };"
+    )
+    new = parse(PolicySource(schema, {**running.texts, "report": text}))
+    proposed = await asyncio.to_thread(
+        propose, world.core, world.guard.services.approvals, new, author=author.id, ticket="T-1"
+    )
+    assert proposed.approval is not None
+    path = f"/console/approvals/{proposed.approval.id}"
+    page = (await approver.page(path)).text
+    assert "This access existed in no version" in page
+    rows = [" ".join(re.sub("<[^>]+>", " ", row).split()) for row in page.split("<tr>")]
+    assert f"support – may never {support.email}" in rows
+    assert "nobody (not logged in) – never never" in rows
+    data = (await approver.get(path)).json()["dry_run"]
+    assert (data["verdict"], data["evidence"]["tables"][0]["where"]) == ("new", "Report.read · App")
 
 
 async def test_where_the_schema_grants_roles_to_no_page_none_are_given(world: World) -> None:

@@ -19,10 +19,21 @@ from redoubt.guard.models import Approval, Decision
 
 from . import store, versions
 from .errors import AuthzError, CorruptPolicies, StaleBase
-from .gate import Directory, Examined, Recorded, examine, recorded, role_holders, with_nobody
+from .gate import (
+    Directory,
+    Examined,
+    PoliciesRefused,
+    Recorded,
+    earlier_sets,
+    examine,
+    recorded,
+    role_holders,
+    with_nobody,
+)
 from .models import Entity
 from .policyset import PolicySet, from_body
 from .proofs import demand_no_elevation, keep_proof
+from .schema.types import Environment
 
 BUDGET = 60.0
 """Seconds that the proof of a change may take."""
@@ -186,20 +197,42 @@ def _ask(
     return core.db.write_sync(file)
 
 
+@frozen
+class _Read:
+    head: store.Head
+    base: PolicySet
+    wanted: PolicySet
+    decisions: list[Recorded]
+    people: list[Entity]
+    earlier: Mapping[Environment, PolicySet]
+
+
 def _examined(
     core: Core, tenant: str, wanted: Callable[[Tx], PolicySet], seconds: float, directory: Directory
 ) -> tuple[store.Head, PolicySet, Examined, dict[str, Any]]:
     """Read what is needed in one transaction, and judge outside of any."""
 
-    def read(tx: Tx) -> tuple[store.Head, PolicySet, PolicySet, list[Recorded], list[Entity]]:
+    def read(tx: Tx) -> _Read:
         head, base = versions.running(tx, core, tenant)
-        return head, base, wanted(tx), recorded(tx, tenant), with_nobody(directory(tx))
+        new = wanted(tx)
+        earlier = earlier_sets(base, new, versions.past(tx, tenant))
+        return _Read(head, base, new, recorded(tx, tenant), with_nobody(directory(tx)), earlier)
 
-    head, base, policies, decisions, people = core.db.read_sync(read)
+    it = core.db.read_sync(read)
+    head, base, policies = it.head, it.base, it.wanted
     if base.version == policies.version:
         raise StaleBase("these policies run already.", hint="There is nothing to change.")
     demand_no_elevation(policies, budget_seconds=seconds)
-    found = examine(base, policies, budget_seconds=seconds, decisions=decisions, people=people)
+    found = examine(
+        base,
+        policies,
+        budget_seconds=seconds,
+        decisions=it.decisions,
+        people=it.people,
+        earlier=it.earlier,
+    )
+    if found.refused:
+        raise PoliciesRefused(found.refused)
     return head, policies, found, difference(base, policies)
 
 

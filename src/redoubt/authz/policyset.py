@@ -122,6 +122,8 @@ def _parsed(source: PolicySource, *, forbids: bool) -> PolicySet:
             origin[identity] = f"{name}:{line}"
             policies[identity] = policy
             wrong = _type_errors(policy, schema) + _unreadable(identity, policy)
+            if "invariant" in policy.get("annotations", {}) and policy["effect"] != "forbid":
+                wrong.append("an @invariant is a forbid: it says what no permit may reach")
             if forbids and not wrong:
                 wrong = _errs(identity, policy, source.schema)
             problems += [PolicyProblem(name, identity, message, line) for message in wrong]

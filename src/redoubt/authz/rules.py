@@ -127,8 +127,17 @@ def _entity(resource: ResourceType) -> str:
 
 
 def _action(action: Action) -> str:
+    beyond = [
+        name
+        for name, found in (
+            ("nobody", any(allow.role == PUBLIC for allow in action.allow)),
+            ("tenant", any(not allow.tenant for allow in action.allow)),
+        )
+        if found
+    ]
+    note = f'@outside("{", ".join(beyond)}")\n' if beyond else ""
     return (
-        f"action {quote(action.name)} appliesTo {{\n"
+        f"{note}action {quote(action.name)} appliesTo {{\n"
         f"  principal: [{USER_TYPE}, {ANONYMOUS_TYPE}],\n"
         f"  resource: [{resource_type(action)}],\n"
         f"  context: {_CONTEXT}\n}};"

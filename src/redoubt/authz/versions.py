@@ -7,7 +7,7 @@ by somebody else moves the head. Rolling back is a change like any other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -229,6 +229,20 @@ def current(tx: Tx, tenant: str) -> PolicySet:
     if head is None:
         raise UnknownVersion(f"no policies are stored for {tenant}.", hint="Initialise the app first.")
     return _stored(tx, head)
+
+
+def past(tx: Tx, tenant: str) -> Iterator[Callable[[], PolicySet | None]]:
+    """Yield how to load each version that was ever current for a tenant, newest first; what is corrupt loads as None."""
+    for version in dict.fromkeys(step.version for step in store.history(tx, tenant)):
+        yield partial(_loaded, tx, tenant, version)
+
+
+def _loaded(tx: Tx, tenant: str, version: str) -> PolicySet | None:
+    stored = store.version(tx, tenant, version)
+    try:
+        return None if stored is None else from_body(stored.body, stored.id)
+    except CorruptPolicies:
+        return None
 
 
 def _stored(tx: Tx, head: store.Head) -> PolicySet:

@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable, Iterator
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from redoubt.authz.gate import as_json, as_sarif, as_text, elevation_refusals, judge
-from redoubt.authz.policyset import MAX_BYTES, POLICY_SUFFIX, SCHEMA_SUFFIX, PolicySource, parse, read_folder
+from redoubt.authz.errors import PolicyRejected
+from redoubt.authz.gate import (
+    as_json,
+    as_sarif,
+    as_text,
+    breach_refusals,
+    earlier_sets,
+    elevation_refusals,
+    judge,
+    tables,
+)
+from redoubt.authz.gate.newcomers import SECONDS as TABLE_SECONDS
+from redoubt.authz.policyset import (
+    MAX_BYTES,
+    POLICY_SUFFIX,
+    SCHEMA_SUFFIX,
+    PolicySet,
+    PolicySource,
+    parse,
+    read_folder,
+)
 
 REVIEW, REFUSED = 3, 1
 _GIT_SECONDS = 30
+_COMMITS = 500
 
 
 class Format(Enum):
@@ -45,17 +67,20 @@ def check(
     before, after = _source(base, policies), _source(head, policies)
     old, new = parse(before), parse(after)
     refused = elevation_refusals(new, budget_seconds=budget)
-    found = judge(old, new, budget_seconds=budget)
+    found = judge(old, new, budget_seconds=budget, earlier=earlier_sets(old, new, _past(base, policies)))
+    refused += breach_refusals(found)
+    shown = tables(new, found, seconds=min(budget, TABLE_SECONDS))
     match form:
         case Format.TEXT:
-            typer.echo(as_text(old, new, found, refused))
+            typer.echo(as_text(old, new, found, refused, shown))
         case Format.JSON:
-            typer.echo(json.dumps(as_json(old, new, found, refused), indent=2, sort_keys=True))
+            typer.echo(json.dumps(as_json(old, new, found, refused, shown), indent=2, sort_keys=True))
         case Format.SARIF:
             root = head if Path(head).is_dir() else policies
             typer.echo(
                 json.dumps(
-                    as_sarif(found, [f"{root}/{name}" for name in _changed(before, after)], refused), indent=2
+                    as_sarif(found, [f"{root}/{name}" for name in _changed(before, after)], refused, shown),
+                    indent=2,
                 )
             )
     if refused:
@@ -68,6 +93,22 @@ def _changed(before: PolicySource, after: PolicySource) -> list[str]:
     old = {**before.policies, before.schema_file: before.schema}
     new = {**after.policies, after.schema_file: after.schema}
     return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+
+
+def _past(base: str, policies: str) -> Iterator[Callable[[], PolicySet | None]]:
+    """Yield how to read the policies of the base's older commits, newest first, where the base is a commit."""
+    if Path(base).is_dir():
+        return
+    log = _git("log", f"--max-count={_COMMITS}", "--format=%H", "--end-of-options", base, "--", policies)
+    for commit in log.split()[1:]:
+        yield partial(_older, commit, policies)
+
+
+def _older(commit: str, policies: str) -> PolicySet | None:
+    try:
+        return parse(_source(commit, policies))
+    except (PolicyRejected, typer.BadParameter):
+        return None
 
 
 def _source(where: str, policies: str) -> PolicySource:

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from redoubt.authz.changes import Proposed
-from redoubt.authz.gate import MAX_PEOPLE
+from redoubt.authz.gate import MAX_PEOPLE, table_lines
 from redoubt.authz.models import Caller, Entity
 from redoubt.authz.store import role_members
 from redoubt.core.db import Tx
@@ -38,6 +38,7 @@ def directory(tx: Tx) -> list[Entity]:
 def names_of(tx: Tx, evidence: Mapping[str, Any]) -> dict[str, str]:
     """Return the address of everybody whom the evidence names, by id."""
     ids = {one for item in evidence["gains"] for one in item["ids"][:_SHOWN]}
+    ids |= {one for table in evidence["tables"] for row in table["rows"] for one in row["ids"]}
     rows = tx.execute(sa.select(users.c.id, users.c.email).where(users.c.id.in_(sorted(ids))))
     return {row.id: row.email for row in rows}
 
@@ -63,6 +64,8 @@ def evidence_lines(
     yield f"{evidence['verdict']}: {counts or evidence['reason']}"
     for item in evidence["findings"]:
         yield f"  {item['verdict']:<8} {item['where']}: {item['message']}"
+    for table in evidence["tables"]:
+        yield from (f"  {line}" for line in table_lines(table, names))
     for item in evidence["gains"]:
         yield f"  {_gain(item, names)}"
     if not evidence["gains"] and evidence["verdict"] in ("wider", "new", "unknown"):
@@ -71,6 +74,8 @@ def evidence_lines(
         yield f"  takes away from {', '.join(evidence['keepers'])}: who decides about changes must not be shut out"
     if evidence["regranted"]:
         yield f"  alters @grant on {', '.join(evidence['regranted'])}: who may write what policies read is reviewed"
+    if evidence["invariants"]:
+        yield f"  alters the invariants {', '.join(evidence['invariants'])}: what must always hold is reviewed"
     yield from _rehearsal(evidence["rehearsal"])
     for what in ("added", "removed", "altered"):
         for identity in difference[what]:

@@ -77,6 +77,7 @@ def _named(approval: Approval) -> set[str]:
     """Return the ids of those whom a policy change's evidence names."""
     evidence = (approval.dry_run or {}).get("evidence", {}) if approval.kind == POLICY_CHANGE else {}
     gain = {one for item in evidence.get("gains", ()) for one in item["ids"]}
+    gain |= {one for item in evidence.get("tables", ()) for row in item["rows"] for one in row["ids"]}
     return gain | {item["principal"]["id"] for item in evidence.get("rehearsal", {}).get("examples", ())}
 
 

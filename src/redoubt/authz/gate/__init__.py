@@ -6,7 +6,8 @@ from .directory import MAX_PEOPLE, Directory, role_holders, with_nobody
 from .elevation import elevation_refusals, judged_writes
 from .evidence import KEEPERS, Examined, examine
 from .grants import GatedWrite, declared_grants, demand_grant, problems, regranted
-from .judging import judge
+from .judging import breach_refusals, earlier_sets, judge
+from .newcomers import table_lines, tables
 from .refusals import PoliciesRefused, Refusal
 from .rehearsal import Recorded, recorded, rehearse
 from .report import Finding, as_json, as_sarif, as_text, findings
@@ -24,8 +25,10 @@ __all__ = [
     "as_json",
     "as_sarif",
     "as_text",
+    "breach_refusals",
     "declared_grants",
     "demand_grant",
+    "earlier_sets",
     "elevation_refusals",
     "examine",
     "findings",
@@ -36,5 +39,7 @@ __all__ = [
     "regranted",
     "rehearse",
     "role_holders",
+    "table_lines",
+    "tables",
     "with_nobody",
 ]

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from redoubt.core.db import Tx
 
 from .. import store
-from ..models import Caller, Entity
+from ..models import Caller, Entity, EntityUid
 from ..policyset import PolicySet
 from ..prove import Comparison
 from ..schema import SchemaError, read_schema
@@ -43,25 +43,26 @@ def with_nobody(people: Iterable[Entity]) -> list[Entity]:
 
 def gains(
     old: PolicySet, new: PolicySet, comparison: Comparison, people: Sequence[Entity], *, seconds: float
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], dict[str, tuple[EntityUid, ...]]]:
     """Return for each wider and each new environment who of `people` gains; for a new one, who may do it at all.
 
     Of an environment about which nothing was proven nobody is cleared: all of its people are undecided.
 
     Names are ids, at most a hundred an environment with the count of all; `undecided` counts those about whom nothing
-    could be said in time.
+    could be said in time. Beside that everybody who gains, by place.
     """
     places = [item for item in comparison.environments if item.verdict in ("wider", "new", "unknown")]
     if not places or not people:
-        return []
+        return [], {}
     try:
         from ..prove.gains import Gain, gaining
 
         schemas = read_schema(old.schema_text), read_schema(new.schema_text)
     except (ImportError, SchemaError):
-        return []
+        return [], {}
     deadline = time.monotonic() + seconds
-    found = []
+    found: list[dict[str, Any]] = []
+    everybody: dict[str, tuple[EntityUid, ...]] = {}
     for item in places:
         before = old if item.environment in set(schemas[0].environments()) else None
         place = item.environment
@@ -69,13 +70,15 @@ def gains(
             gain = Gain(place, undecided=tuple(one.uid for one in people if one.type == place.principal))
         else:
             gain = gaining(before, schemas[0], new, schemas[1], place, people, deadline)
+        where = f"{place.principal} · {place.action.id} · {place.resource}"
+        everybody[where] = gain.people
         found.append(
             {
-                "where": f"{place.principal} · {place.action.id} · {place.resource}",
+                "where": where,
                 "type": place.principal,
                 "ids": [uid.id for uid in gain.people[:_NAMED]],
                 "count": len(gain.people),
                 "undecided": len(gain.undecided),
             }
         )
-    return found
+    return found, everybody

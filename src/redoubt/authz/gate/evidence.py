@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -15,9 +15,13 @@ from redoubt import __version__
 from ..models import Entity
 from ..policyset import PolicySet
 from ..prove import Comparison
+from ..schema.types import Environment
+from . import newcomers
 from .directory import SECONDS, gains
-from .grants import regranted
-from .judging import judge
+from .grants import altered_invariants, regranted
+from .judging import breach_refusals, judge
+from .newcomers import tables
+from .refusals import Refusal
 from .rehearsal import Recorded, rehearse
 from .report import findings
 
@@ -29,12 +33,16 @@ _SOLVERS = ("z3-solver", "cvc5")
 
 @frozen
 class Examined:
-    """A judged change: its verdict, whether it needs no second person, and the evidence as canonical JSON values."""
+    """A judged change: its verdict, whether it needs no second person, and the evidence as canonical JSON values.
+
+    `refused` says what no approval lifts: such a change is not stored.
+    """
 
     verdict: str
     passes: bool
     evidence: dict[str, Any]
     comparison: Comparison
+    refused: tuple[Refusal, ...] = ()
 
 
 def examine(
@@ -44,15 +52,17 @@ def examine(
     budget_seconds: float,
     decisions: Sequence[Recorded] = (),
     people: Sequence[Entity] = (),
+    earlier: Mapping[Environment, PolicySet] | None = None,
 ) -> Examined:
     """Judge `new` against `old`, in about `budget_seconds` of wall time; hold no transaction meanwhile.
 
     Equal and narrower pass, unless the change takes one of `KEEPERS` from somebody, or says otherwise who may write
-    grant inputs. The evidence says as well what
-    would turn among recorded `decisions`, and who of `people` would gain; the latter has `directory.SECONDS` more.
+    grant inputs, or alters an invariant. The evidence says as well what would turn among recorded `decisions`, who of
+    `people` would gain, and what is new as a table by role; these have `directory.SECONDS` and `newcomers.SECONDS` more.
+    `earlier`: the last sets that had environments which are gone from `old`.
     """
     began = time.monotonic()
-    found = judge(old, new, budget_seconds=budget_seconds)
+    found = judge(old, new, budget_seconds=budget_seconds, earlier=earlier)
     took = int((time.monotonic() - began) * 1000)
     kept = sorted(
         {
@@ -61,7 +71,8 @@ def examine(
             if item.environment.action.id in KEEPERS and item.verdict != "equal"
         }
     )
-    granted = regranted(old, new)
+    granted, altered = regranted(old, new), altered_invariants(old, new)
+    gained, everybody = gains(old, new, found, people, seconds=min(budget_seconds, SECONDS))
     shown = findings(found)
     evidence = {
         "base": old.version,
@@ -71,6 +82,7 @@ def examine(
         "environments": dict(Counter(item.verdict for item in found.environments)),
         "keepers": kept,
         "regranted": granted,
+        "invariants": altered,
         "findings": [
             {
                 "verdict": item.verdict,
@@ -82,11 +94,13 @@ def examine(
         ],
         "more_findings": max(0, len(shown) - _MOST),
         "rehearsal": rehearse(old, new, decisions),
-        "gains": gains(old, new, found, people, seconds=min(budget_seconds, SECONDS)),
+        "gains": gained,
+        "tables": tables(new, found, people, everybody, seconds=min(budget_seconds, newcomers.SECONDS)),
         "solvers": {"redoubt": __version__, **{name: _version(name) for name in _SOLVERS}},
     }
     evidence["milliseconds"] = took
-    return Examined(found.verdict, not (found.widens or kept or granted), evidence, found)
+    passes = not (found.widens or kept or granted or altered)
+    return Examined(found.verdict, passes, evidence, found, tuple(breach_refusals(found)))
 
 
 def _version(name: str) -> str:

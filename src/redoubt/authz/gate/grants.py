@@ -19,6 +19,7 @@ from attrs import frozen
 from ..access import APP_TYPE
 from ..errors import AuthzError
 from ..policyset import PolicySet
+from ..prove.rules import invariant_ids, outside, outside_problems
 from ..schema import Schema, SchemaError, read_schema
 from .inputs import Input, grant_inputs
 
@@ -61,7 +62,7 @@ def declared_grants(policies: PolicySet) -> list[Declared]:
 
 
 def problems(policies: PolicySet) -> list[str]:
-    """Return what is wrong with the schema's @grant annotations: another form, or an action that is not there."""
+    """Return what is wrong with the schema's @grant and @outside: another form, or an action or rule that is not there."""
     schema = read_schema(policies.schema_text)
     actions = {uid.id for uid in schema.actions} | SOURCES
     found = []
@@ -74,7 +75,7 @@ def problems(policies: PolicySet) -> list[str]:
             for name in names
             if _bare(schema, name) not in actions
         ]
-    return found
+    return found + outside_problems(schema)
 
 
 def grants_of(schema: Schema) -> dict[str, str]:
@@ -96,6 +97,20 @@ def regranted(old: PolicySet, new: PolicySet) -> list[str]:
     except SchemaError as error:
         return [str(error)]
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def altered_invariants(old: PolicySet, new: PolicySet) -> list[str]:
+    """Return which invariants a change takes away, rewrites or lets an action go beyond: no proof covers what should hold."""
+    found = {name for name in invariant_ids(old) if old.texts.get(name) != new.texts.get(name)}
+    try:
+        before, after = (
+            {uid.id: outside(action) for uid, action in read_schema(item.schema_text).actions.items()}
+            for item in (old, new)
+        )
+    except SchemaError as error:
+        return [str(error)]
+    found |= {f"{name} (@outside)" for name in after if after[name] - before.get(name, frozenset())}
+    return sorted(found)
 
 
 def demand_grant(policies: PolicySet, kind: str, of: str, name: str, by: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import unified_diff
 from typing import Any
 
@@ -13,16 +13,20 @@ from redoubt import __version__
 from ..models import AuthzRequest
 from ..policyset import PolicySet
 from ..prove import Comparison, Verdict
+from .newcomers import table_lines
 from .refusals import Refusal, request_lines
 
 _SAID: dict[Verdict, str] = {
     "equal": "allows exactly what it allowed",
     "narrower": "allows less, and nothing more",
-    "new": "is an access that did not exist before",
+    "new": "is an access that existed in no version",
     "unknown": "could not be proven to allow nothing more",
     "wider": "allows a request that was denied",
 }
-_RULES = {"self-elevation": "Whoever is permitted an action gives themselves by its write what they lacked."}
+_RULES = {
+    "self-elevation": "Whoever is permitted an action gives themselves by its write what they lacked.",
+    "invariant": "The policies allow what a standing invariant excludes.",
+}
 _SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
@@ -56,8 +60,14 @@ def findings(comparison: Comparison) -> list[Finding]:
     return found
 
 
-def as_text(old: PolicySet, new: PolicySet, comparison: Comparison, refused: Sequence[Refusal] = ()) -> str:
-    """Return the verdict, what is refused, what asks for a second person with its witnesses, and the diff by policy."""
+def as_text(
+    old: PolicySet,
+    new: PolicySet,
+    comparison: Comparison,
+    refused: Sequence[Refusal] = (),
+    shown: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """Return the verdict, what is refused, what asks for a second person with its witnesses, tables of what is new, the diff."""
     lines = [f"{comparison.verdict}: the change {_SAID[comparison.verdict]}"]
     if refused:
         lines.insert(0, "refused: no approval lifts this")
@@ -66,11 +76,17 @@ def as_text(old: PolicySet, new: PolicySet, comparison: Comparison, refused: Seq
         lines.append(f"  {item.verdict:<8} {item.where}: {item.message}")
         if item.witness is not None:
             lines += [f"           {line}" for line in request_lines(item.witness)]
+    for table in shown:
+        lines += [f"  {line}" for line in table_lines(table)]
     return "\n".join([*lines, *_diff(old, new)])
 
 
 def as_json(
-    old: PolicySet, new: PolicySet, comparison: Comparison, refused: Sequence[Refusal] = ()
+    old: PolicySet,
+    new: PolicySet,
+    comparison: Comparison,
+    refused: Sequence[Refusal] = (),
+    shown: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return the same as plain data; `findings` is empty where no second person is needed."""
     return {
@@ -88,12 +104,22 @@ def as_json(
             }
             for item in findings(comparison)
         ],
+        "tables": [dict(table) for table in shown],
         "diff": list(_diff(old, new)),
     }
 
 
-def as_sarif(comparison: Comparison, files: Sequence[str], refused: Sequence[Refusal] = ()) -> dict[str, Any]:
-    """Return a SARIF 2.1.0 log; each result names the changed `files`, as the reader's paths."""
+def as_sarif(
+    comparison: Comparison,
+    files: Sequence[str],
+    refused: Sequence[Refusal] = (),
+    shown: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """Return a SARIF 2.1.0 log; each result names the changed `files`, as the reader's paths.
+
+    A result about what is new holds its table of roles in `properties`.
+    """
+    by_place = {table["where"]: dict(table) for table in shown}
     verdicts: tuple[Verdict, ...] = ("wider", "new", "unknown")
     results = [(item.rule, item.where, item.message) for item in refused]
     results += [(item.verdict, item.where, item.message) for item in findings(comparison)]
@@ -124,6 +150,9 @@ def as_sarif(comparison: Comparison, files: Sequence[str], refused: Sequence[Ref
                         "ruleId": f"policy-{rule}",
                         "level": "error",
                         "message": {"text": f"{where}: {message}"},
+                        "properties": {
+                            "table": by_place.get(where.partition(" · ")[2]) if rule == "new" else None
+                        },
                         "locations": [
                             {"physicalLocation": {"artifactLocation": {"uri": name}}} for name in files
                         ],
@@ -133,6 +162,12 @@ def as_sarif(comparison: Comparison, files: Sequence[str], refused: Sequence[Ref
             }
         ],
     }
+
+
+def _table(rule: str, where: str, tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the table of the action and resource type of a new environment, as a property bag."""
+    found = tables.get(where.partition(" · ")[2]) if rule == "new" else None
+    return {} if found is None else {"table": found}
 
 
 def _diff(old: PolicySet, new: PolicySet) -> Iterator[str]:

@@ -6,12 +6,16 @@ the resource and every entity whose attributes, tags or parents are read exist.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..policyset import PolicySet
 from ..schema import Schema, SchemaError, read_schema
+from ..schema.types import Environment
 from .errors import Unsupported
-from .verdicts import Comparison, EnvironmentVerdict, Verdict
+from .verdicts import Breach, Comparison, EnvironmentVerdict, Verdict
 
 __all__ = [
+    "Breach",
     "Comparison",
     "EnvironmentVerdict",
     "Unsupported",
@@ -23,17 +27,25 @@ __all__ = [
 
 
 def compare_under(
-    old: PolicySet, old_schema: Schema, new: PolicySet, new_schema: Schema, *, budget_seconds: float
+    old: PolicySet,
+    old_schema: Schema,
+    new: PolicySet,
+    new_schema: Schema,
+    *,
+    budget_seconds: float,
+    earlier: Mapping[Environment, PolicySet] | None = None,
 ) -> Comparison:
     """Compare two checked sets, each under its own schema, in `budget_seconds` of wall time at most.
 
+    `earlier` holds, for environments that `old` lacks and an earlier set had, the last such set. The new set is held to
+    its invariants as well (`redoubt.authz.prove.invariants`).
     Where no proof is had, solvers missing included, the verdict is `unknown`.
     """
     try:
-        from .engine import compared
+        from .engine import compared_inside
     except ImportError as error:
         return Comparison((), f"nothing can be proven without the extra 'prove': {error}")
-    return compared(old, old_schema, new, new_schema, budget_seconds)
+    return compared_inside(old, old_schema, new, new_schema, budget_seconds, earlier or {})
 
 
 def compare(old: PolicySet, new: PolicySet, *, budget_seconds: float) -> Comparison:

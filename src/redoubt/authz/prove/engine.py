@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import z3
-from attrs import frozen
+from attrs import evolve, frozen
 from cedarpy import pst
 
 from ..models import EntityUid
 from ..policyset import PolicySet
+from ..schema import read_schema
 from ..schema.types import Environment, Schema
 from .compiler import Compiled, Compiler
 from .errors import Unsupported
-from .logic import both, either, is_false, negated
+from .logic import FALSE, both, either, is_false, negated
 from .replay import minimised, widens
 from .scopes import action_in, type_in
 from .solve import Answer, solve
@@ -24,7 +25,7 @@ from .verdicts import Comparison, EnvironmentVerdict
 from .witness import Reader
 from .world import World
 
-_SET_MISSING = "this is in no older set, and no older policy reaches it"
+_SET_MISSING = "this is in no older set, and no older permit reaches it"
 
 
 @frozen
@@ -58,9 +59,14 @@ def bound(policies: PolicySet) -> dict[str, Bound]:
 
 
 def compared(
-    old: PolicySet, old_schema: Schema, new: PolicySet, new_schema: Schema, seconds: float
+    old: PolicySet,
+    old_schema: Schema,
+    new: PolicySet,
+    new_schema: Schema,
+    seconds: float,
+    earlier: Mapping[Environment, PolicySet],
 ) -> Comparison:
-    """Compare two sets, each under its own schema."""
+    """Compare two sets, each under its own schema; `earlier` holds the last set of each environment that is gone since."""
     deadline = time.monotonic() + seconds
     seen: dict[Any, Bound] = {}  # what both sets say is one object, so that it is known without being read
     before, after = (
@@ -80,12 +86,34 @@ def compared(
             continue
         try:
             query = _Query(old, old_schema, new, new_schema, environment, deadline)
-            verdicts.append(query.verdict(ours, theirs, before, environment in known))
+            if environment in known:
+                verdicts.append(query.verdict(ours, theirs))
+            elif environment in earlier:
+                verdicts.append(query.returned(theirs, earlier[environment]))
+            else:
+                verdicts.append(query.new(theirs, before))
         except (Unsupported, z3.Z3Exception, RecursionError) as error:
             verdicts.append(EnvironmentVerdict(environment, "unknown", f"cannot be judged: {error}"))
     gone = [item for item in old_schema.environments() if item not in set(new_schema.environments())]
     verdicts += [_removed(before, old_schema, item, deadline) for item in gone]
-    return Comparison(tuple(verdicts))
+    return Comparison(tuple(evolve(item, fresh=item.environment not in known) for item in verdicts))
+
+
+def compared_inside(
+    old: PolicySet,
+    old_schema: Schema,
+    new: PolicySet,
+    new_schema: Schema,
+    seconds: float,
+    earlier: Mapping[Environment, PolicySet],
+) -> Comparison:
+    """Compare two sets, and hold the newer one to its invariants: what is not proven to lie inside is `unknown`."""
+    from .invariants import held  # which builds on what stands here
+
+    deadline = time.monotonic() + seconds
+    found = compared(old, old_schema, new, new_schema, seconds, earlier)
+    verdicts, breaches = held(found.environments, new, new_schema, deadline)
+    return evolve(found, environments=verdicts, breaches=breaches)
 
 
 def _removed(
@@ -144,16 +172,13 @@ class _Query:
         environment: Environment,
         deadline: float,
     ) -> None:
-        self.old, self.new, self.environment, self.deadline = old, new, environment, deadline
+        self.old, self.new_set, self.environment, self.deadline = old, new, environment, deadline
         self.world = World(new_schema, deadline)
         self.after = Cached(self.world, new_schema, environment)
         self.before = self.after if old_schema == new_schema else Cached(self.world, old_schema, environment)
 
-    def verdict(
-        self, ours: list[Bound], theirs: list[Bound], before: list[Bound], known: bool
-    ) -> EnvironmentVerdict:
-        if not known:
-            return self._new(theirs, before)
+    def verdict(self, ours: list[Bound], theirs: list[Bound]) -> EnvironmentVerdict:
+        """Judge an environment that both sets have."""
         was, will = decision(self.before, ours), decision(self.after, theirs)
         more = self._ask(both(will, negated(was)))
         if more.possible is None:
@@ -167,18 +192,59 @@ class _Query:
             )
         return EnvironmentVerdict(self.environment, "narrower" if less.possible else "equal")
 
-    def _new(self, theirs: list[Bound], before: list[Bound]) -> EnvironmentVerdict:
-        if all(item.policy.effect == "forbid" for item in theirs):
-            return EnvironmentVerdict(self.environment, "equal", "nothing permits it")
-        will = decision(self.after, theirs)
-        reached = [item for item in theirs if item.policy.effect == "permit" and item in before]
-        through = either(*(self.after.policy(item.policy, item.slots).satisfied for item in reached))
+    def new(self, theirs: list[Bound], before: list[Bound]) -> EnvironmentVerdict:
+        """Judge an environment that no set had: where a permit of `before`, changed or not, reaches it, it is wider."""
+        will, nothing = self._permitted(theirs)
+        if nothing is not None:
+            return nothing
+        through = either(*(self._reach(item, theirs) for item in before if item.policy.effect == "permit"))
         found = self._ask(both(will, through))
         if found.possible is None:
             return EnvironmentVerdict(self.environment, "unknown", found.why)
         if found.possible:
             return self._wider(found, None, "an older permit reaches what is new")
         return EnvironmentVerdict(self.environment, "new", _SET_MISSING)
+
+    def returned(self, theirs: list[Bound], last: PolicySet) -> EnvironmentVerdict:
+        """Judge an environment that an earlier set had and the running one lacks: what it allows is wider again.
+
+        How it compares with the `last` set that had it is said beside that.
+        """
+        will, nothing = self._permitted(theirs)
+        if nothing is not None:
+            return nothing
+        schema = read_schema(last.schema_text)
+        ours = [item for item in bound(last).values() if item.applies(schema, self.environment)]
+        then = _Query(last, schema, self.new_set, self.world.schema, self.environment, self.deadline)
+        against = then.verdict(ours, theirs)
+        reason = f"it was removed; against the last version that had it ({last.version[:12]}) it is {against.verdict}"
+        if against.witness is not None:
+            return EnvironmentVerdict(self.environment, "wider", reason, against.witness)
+        found = self._ask(will)
+        if not found.possible:
+            return EnvironmentVerdict(self.environment, "unknown", found.why or reason)
+        return self._wider(found, None, reason)
+
+    def _permitted(self, theirs: list[Bound]) -> tuple[Any, EnvironmentVerdict | None]:
+        """Return where the new set allows, and a verdict where that is nowhere or not known."""
+        will = decision(self.after, theirs)
+        found = self._ask(will)
+        if found.possible is None:
+            return will, EnvironmentVerdict(self.environment, "unknown", found.why)
+        if not found.possible:
+            return will, EnvironmentVerdict(self.environment, "equal", "nothing permits it")
+        return will, None
+
+    def _reach(self, item: Bound, theirs: list[Bound]) -> Any:
+        """Return where an older permit is satisfied in what is new; nowhere where only the older schema gives it a sense."""
+        if not item.applies(self.world.schema, self.environment):
+            return FALSE
+        try:
+            return self.after.policy(item.policy, item.slots).satisfied
+        except Unsupported:
+            if item in theirs:
+                raise
+            return FALSE
 
     def _ask(self, goal: Any) -> Answer:
         if is_false(goal):
@@ -187,11 +253,11 @@ class _Query:
 
     def _wider(self, found: Answer, old: PolicySet | None, reason: str = "") -> EnvironmentVerdict:
         request = Reader(self.world, found.model).request(self.after)
-        if not widens(request, old, self.new):
+        if not widens(request, old, self.new_set):
             return EnvironmentVerdict(
                 self.environment, "unknown", "the solver's witness does not replay on the reference engine"
             )
-        small = minimised(request, old, self.new, deadline=self.deadline)
+        small = minimised(request, old, self.new_set, deadline=self.deadline)
         return EnvironmentVerdict(self.environment, "wider", reason, small)
 
 

@@ -95,13 +95,18 @@ def _groups(people: Sequence[Entity], world: World) -> list[tuple[bool, list[Ent
 
 def _mention(world: World, kind: str, principal: Atom, people: Sequence[Entity]) -> None:
     """Let the axioms speak of every parent that somebody has."""
-    for parent in sorted({parent for one in people for parent in one.parents}, key=str):
+    mention(world, principal, {parent for one in people for parent in one.parents})
+    world.unknown(world.schema.entities[kind].shape, ("attribute", kind), (principal.term,))
+
+
+def mention(world: World, principal: Atom, parents: Iterable[EntityUid]) -> None:
+    """Let the axioms speak of these entities as ancestors of the principal."""
+    for parent in sorted(parents, key=str):
         below = world.literal(parent)
         world.inside(world.schema, principal, below)
         for above in sorted(world.schema.ancestor_types(parent.type)):
             for term in list(world.right.get(above, {}).values()):
                 world.inside(world.schema, below, Atom(EntityRef(above), (term,)))
-    world.unknown(world.schema.entities[kind].shape, ("attribute", kind), (principal.term,))
 
 
 def _is(world: World, principal: Atom, person: Entity, named: bool) -> list[Any]:
@@ -120,7 +125,14 @@ def _is(world: World, principal: Atom, person: Entity, named: bool) -> list[Any]
             said.append(negated(part.present))
             continue
         said += [part.present, world.equal(part.value, _constant(world, person.attrs[name]))]
-    parents = [(uid, world.literal(uid)) for uid in person.parents]
+    return [*said, *below_exactly(world, principal, person.parents)]
+
+
+def below_exactly(world: World, principal: Atom, uids: Iterable[EntityUid]) -> list[Any]:
+    """Return what says that a principal is below these entities and what they are below, and below nothing else."""
+    assert isinstance(principal.type, EntityRef)
+    kind, said = principal.type.name, []
+    parents = [(uid, world.literal(uid)) for uid in uids]
     for above in sorted(world.schema.ancestor_types(kind)):
         for term in {**world.left.get(above, {}), **world.right.get(above, {})}.values():
             through = [parent.term == term for uid, parent in parents if uid.type == above]

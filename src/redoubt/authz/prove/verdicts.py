@@ -18,21 +18,32 @@ class EnvironmentVerdict:
     """The verdict for one environment.
 
     `wider` comes with a `witness` that the reference engine allows under the new set and denies under the old one;
-    `unknown` with a reason, and counts as wider.
+    `unknown` with a reason, and counts as wider. `fresh`: the older set has no such environment.
     """
 
     environment: Environment
     verdict: Verdict
     reason: str = ""
     witness: AuthzRequest | None = None
+    fresh: bool = False
+
+
+@frozen
+class Breach:
+    """A standing invariant that a new set breaks: `witness` is allowed by its permits, against the `rule`."""
+
+    rule: str
+    environment: Environment
+    witness: AuthzRequest
 
 
 @frozen
 class Comparison:
-    """The verdicts for all environments, and the gravest of them."""
+    """The verdicts for all environments, the gravest of them, and the invariants that the new set breaks."""
 
     environments: tuple[EnvironmentVerdict, ...] = ()
     reason: str = ""
+    breaches: tuple[Breach, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
