@@ -60,6 +60,7 @@ def tables(
                 if not groups and place.principal != ANONYMOUS_TYPE:
                     who = [one.uid.id for one in mine if one.uid in inside and not one.parents]
                 rows.append({"who": name, "cells": dict(cells), "ids": who[:_NAMED], "count": len(who)})
+        rows.sort(key=lambda row: row["who"] == NOBODY)
         found.append({"where": f"{action.id} · {about}", "columns": list(COLUMNS), "rows": rows})
     return found
 
