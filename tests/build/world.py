@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cbor2
 import httpx
 
 from redoubt.core.settings import Settings
+from redoubt.identity.ceremony import NewCredential
 from redoubt.identity.cookies import new_pre
 from redoubt.runtime.initialise import initialise
 from redoubt.runtime.loading import load_app
@@ -21,6 +23,7 @@ from redoubt.runtime.state import (
     ensure_keyring,
     make_state_folder,
 )
+from tests.identity.authenticator import Passkey
 
 AGENT = "Mozilla/5.0 (X11; Linux x86_64) test"
 ADDRESS = "127.0.0.1"
@@ -93,6 +96,7 @@ class Person:
 
     def __init__(self, world: World, user: str | None, cookies: Mapping[str, str]) -> None:
         self.world, self.user, self.cookies = world, user, dict(cookies)
+        self.passkey: Any = None
 
     @property
     def csrf(self) -> str:
@@ -128,6 +132,29 @@ class Person:
 
     async def post(self, path: str, json: Any = None, **more: Any) -> httpx.Response:
         return await self.call("POST", path, json=json, **more)
+
+    def take_passkey(self) -> Person:
+        """Give this person a passkey in software; returns them."""
+        identity = self.world.guard.services.identity
+        self.passkey = Passkey("https://shop.localhost", identity.config.rp.id)
+        new = NewCredential(
+            self.passkey.credential_id, cbor2.dumps(self.passkey.cose()), -7, 0, True, True, "", ("internal",)
+        )
+        self.world.core.db.write_sync(lambda tx: identity.passkeys.add(tx, self.user or "", new, "test"))
+        row = self.world.rows("SELECT handle FROM identity_users WHERE id = :id", id=self.user)[0]
+        self.passkey.handle = bytes(row["handle"])
+        return self
+
+    async def approve(self, approval_id: str, **lie: Any) -> httpx.Response:
+        """Approve with the passkey, as the console's script does; `lie` goes to the authenticator."""
+        path = f"/console/approvals/{approval_id}"
+        options = await self.post(f"{path}/options", {})
+        if options.status_code != 200:
+            return options
+        credential = self.passkey.answer(options.json(), **lie)
+        return await self.post(
+            f"{path}/approve", {"credential": credential}, headers={"accept": "application/json"}
+        )
 
     async def page(self, path: str, form: Mapping[str, str] | None = None, **headers: str) -> httpx.Response:
         """Ask for a page, or send a form as a page does."""

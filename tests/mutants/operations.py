@@ -1,4 +1,4 @@
-"""Mutants of operations: effects without an audit event, a verifier that sees nothing, switches that do nothing."""
+"""Mutants of operations: no audit event, a verifier that sees nothing, dead switches, prices and dry runs that skip."""
 
 from __future__ import annotations
 
@@ -57,5 +57,27 @@ MUTANTS = (
             library("guard/board.py", "            self._killed = self._killed | {(tenant, capability)}\n",
                     "            return\n"),
         ],
+    ),
+    Mutant(
+        "OPS-8",
+        "a-price-counts-at-once",  # neither the handler nor the database waits for anybody
+        [
+            library(
+                "runtime/crud.py",
+                "        wanted = take_prices(self.kind, row, values, reasons)\n",
+                "        wanted = take_prices(self.kind, row, {}, reasons)\n",
+            ),
+            library("payments/prices/defence.py", "    refused = f'NOT (", "    refused = f'1 = 0 AND NOT ("),
+        ],
+    ),
+    Mutant(
+        "OPS-8",
+        "the-dry-run-leaves-an-order-out",
+        [library("payments/prices/rehearsal.py", "    for order in orders:\n", "    for order in orders[1:]:\n")],
+    ),
+    Mutant(
+        "OPS-8",
+        "the-dry-run-leaves-a-decision-out",
+        [library("authz/gate/rehearsal.py", "    for item in decisions:\n", "    for item in decisions[1:]:\n")],
     ),
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .spec.fields import (
@@ -20,6 +21,7 @@ from .spec.fields import (
 )
 from .spec.model import Entity, Spec
 from .spec.names import human, plural, snake
+from .spec.prices import prices_of
 from .view import is_server_set
 
 _ID = {"type": "string", "format": "uuid"}
@@ -29,11 +31,16 @@ def openapi(spec: Spec) -> dict[str, Any]:
     """Return the description of the app's JSON API, webhooks and payments."""
     schemas: dict[str, Any] = {"Problem": _PROBLEM}
     paths: dict[str, Any] = {}
+    prices = prices_of(spec)
+    if prices:
+        schemas["PriceWaits"] = _WAITS
     for name, entity in spec.entities.items():
         schemas[name] = _row(entity)
         schemas[f"New{name}"] = _input(entity, new=True)
-        schemas[f"{name}Changes"] = _input(entity, new=False)
+        schemas[f"{name}Changes"] = _input(entity, new=False, prices=prices.get(name, []))
         paths |= _paths(spec, name, entity)
+        if name in prices:
+            _priced(paths, name, f"/api/{plural(name, entity)}/{{id}}")
     if spec.payments is not None:
         paths |= _payments()
     for name, hook in spec.webhooks.incoming.items():
@@ -118,7 +125,11 @@ def _row(entity: Entity) -> dict[str, Any]:
         shown = _field(field, name)
         if isinstance(field, LinesField):
             item = shown["items"]
-            copied = {"label": {"type": "string"}, "price": {"type": "integer"}}
+            copied = {
+                "label": {"type": "string"},
+                "price": {"type": "integer"},
+                "price_version": {"type": "integer", "minimum": 1},
+            }
             shown = {**shown, "items": {**item, "properties": item["properties"] | copied}}
         properties[name] = (
             shown if field.required or is_server_set(field) else {"anyOf": [shown, {"type": "null"}]}
@@ -130,7 +141,7 @@ def _row(entity: Entity) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def _input(entity: Entity, *, new: bool) -> dict[str, Any]:
+def _input(entity: Entity, *, new: bool, prices: Sequence[str] = ()) -> dict[str, Any]:
     fields = {
         name: field
         for name, field in entity.fields.items()
@@ -141,6 +152,9 @@ def _input(entity: Entity, *, new: bool) -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {name: _field(field, name) for name, field in fields.items()},
     }
+    for name in prices:
+        why = "Why the price changes; required with a new one"
+        schema["properties"][f"{name}.reason"] = {"type": "string", "maxLength": 500, "description": why}
     required = [name for name, field in fields.items() if field.required]
     if new and required:
         schema["required"] = required
@@ -200,6 +214,52 @@ def _paths(spec: Spec, name: str, entity: Entity) -> dict[str, Any]:
             "post": _operation(text, f"{name}.pay", {"200": "Started"}, started),
         }
     return paths
+
+
+def _priced(paths: dict[str, Any], name: str, item: str) -> None:
+    """A change may wait for a second person, and says where to follow it."""
+    waits = {"type": "array", "items": _ref("PriceWaits")}
+    changed = {
+        "type": "object",
+        "required": ["row", "waiting"],
+        "properties": {"row": _ref(name), "waiting": waits},
+    }
+    responses = paths[item]["patch"]["responses"]
+    default = responses.pop("default")
+    responses["202"] = {
+        "description": "Everything but the price is changed; the new price waits for a second person",
+        "headers": {"Location": {"schema": {"type": "string"}}},
+        "content": {"application/json": {"schema": changed}},
+    }
+    responses["default"] = default
+    told = {
+        "type": "object",
+        "required": ["items", "waiting"],
+        "properties": {"items": {"type": "array", "items": {"type": "object"}}, "waiting": waits},
+    }
+    paths[f"{item}/prices"] = {
+        "parameters": paths[item]["parameters"],
+        "get": _operation(
+            "Read what its prices were, and which changes wait", f"{name}.update", {"200": "Them"}, told
+        ),
+    }
+
+
+_WAITS = {
+    "type": "object",
+    "required": ["field", "from", "to", "currency", "approval_id", "url"],
+    "properties": {
+        "field": {"type": "string"},
+        "from": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+        "to": {"type": "integer"},
+        "currency": {"type": "string"},
+        "orders": {"type": "integer", "description": "Recorded orders that it was replayed over"},
+        "affected": {"type": "integer", "description": "How many of them would come to another total"},
+        "difference": {"type": "integer", "description": "What they would come to more, in minor units"},
+        "approval_id": _ID,
+        "url": {"type": "string"},
+    },
+}
 
 
 def _payments() -> dict[str, Any]:

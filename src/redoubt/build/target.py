@@ -7,8 +7,9 @@ from typing import Any
 import yaml
 
 from .spec.model import Spec
-from .spec.names import plural
+from .spec.names import OPERATOR, plural
 from .spec.parts import Record
+from .spec.prices import prices_of
 from .view import magic_links, roles_with
 
 _HEAD = (
@@ -45,6 +46,7 @@ def target_file(spec: Spec) -> str:
         document["magic"] = "none"
     if spec.payments is not None:
         document |= _money(spec)
+    document |= _prices(spec)
     return _HEAD + yaml.safe_dump(document, sort_keys=False, width=118, default_flow_style=None)
 
 
@@ -83,6 +85,19 @@ def _webhook(spec: Spec, name: str) -> dict[str, Any]:
             entity = spec.entities[hook.handler.entity]
             line["effect"] = {"read": f"GET /api/{plural(hook.handler.entity, entity)}", "as": readers[0]}
     return line
+
+
+def _prices(spec: Spec) -> dict[str, Any]:
+    """Return how a price changes: the first that somebody may change."""
+    for entity, names in prices_of(spec).items():
+        askers = roles_with(spec, f"{entity}.update")
+        if not askers:
+            continue
+        approvers = roles_with(spec, "Approval.decide") if spec.payments is not None else []
+        line = {"resource": entity, "field": names[0], "reason": f"{names[0]}.reason", "as": askers[0]}
+        more = {"approval_id": "waiting.0.approval_id", "shown": "GET /console/approvals/{id}"}
+        return {"prices": {**line, "second": (approvers or [OPERATOR])[0], **more}}
+    return {}
 
 
 def _money(spec: Spec) -> dict[str, Any]:

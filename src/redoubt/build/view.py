@@ -14,6 +14,7 @@ from .spec.fields import AnyField, EnumField, LinesField, MoneyField, RefField, 
 from .spec.model import Entity, Spec
 from .spec.names import OPERATOR, human, plural, snake
 from .spec.parts import Custom, Forward, PaymentEvents, Record
+from .spec.prices import prices_of
 
 _CLASSES = {
     "text": "Text", "email": "Email", "url": "Url", "integer": "Integer", "boolean": "Boolean", "enum": "Enum",
@@ -59,8 +60,8 @@ def ordered(spec: Spec) -> list[str]:
     return done
 
 
-def field_view(name: str, field: AnyField) -> dict[str, Any]:
-    """Return what templates say of one field."""
+def field_view(name: str, field: AnyField, *, price: bool = False) -> dict[str, Any]:
+    """Return what templates say of one field; `price` says that changes of it wait for a second person."""
     title = field.title or human(name)
     arguments: list[str] = []
     defaults = {key: info.default for key, info in type(field).model_fields.items()}
@@ -70,6 +71,8 @@ def field_view(name: str, field: AnyField) -> dict[str, Any]:
         arguments.append(f"{key}={py(tuple(value) if isinstance(value, list) else value)}")
     if isinstance(field, LinesField):
         arguments.append(f"key={py(snake(field.of))}")
+    if price:
+        arguments.append("price=True")
     if field.title is not None:
         arguments.append(f"title={py(field.title)}")
     return {
@@ -80,6 +83,7 @@ def field_view(name: str, field: AnyField) -> dict[str, Any]:
         "class": _CLASSES[field.type],
         "immutable": field.immutable,
         "server_set": is_server_set(field),
+        "price": price,
     }
 
 
@@ -93,7 +97,8 @@ def entity_view(
 ) -> dict[str, Any]:
     """Return what templates say of one entity; `indexes` are those that its lists want."""
     entity = spec.entities[name]
-    fields = [field_view(key, field) for key, field in entity.fields.items()]
+    prices = prices_of(spec).get(name, [])
+    fields = [field_view(key, field, price=key in prices) for key, field in entity.fields.items()]
     state = next((key for key, field in entity.fields.items() if isinstance(field, StateField)), None)
     payments = spec.payments
     pay = payments.charge if payments is not None and payments.charge.entity == name else None
@@ -122,6 +127,7 @@ def entity_view(
         "pay": pay,
         "events": tuple(event for event in events_of(name, entity) if event in wanted),
         "pages": name in spec.pages.entities,
+        "prices": prices,
         "choices": sorted({_target(field) for field in entity.fields.values() if _target(field)}),
         "indexes": indexes,
         "context": {verb: ", context=rows.amount" if f"{name}.{verb}" in bounded else "" for verb in verbs},
@@ -151,7 +157,8 @@ def migration_view(spec: Spec, wanted: Mapping[str, Sequence[tuple[str, ...]]]) 
 
     `wanted` are the indexes that lists want, by entity.
     """
-    tables = []
+    tables, prices = [], []
+    priced = prices_of(spec)
     for name in ordered(spec):
         entity = spec.entities[name]
         table = f"app_{plural(name, entity)}"
@@ -177,8 +184,9 @@ def migration_view(spec: Spec, wanted: Mapping[str, Sequence[tuple[str, ...]]]) 
             {"name": index_name(table, columns), "columns": list(columns)} for columns in wanted.get(name, ())
         ]
         tables.append({"name": table, "columns": columns, "indexes": indexes})
-    digest = hashlib.sha256(repr(tables).encode()).hexdigest()[:8]
-    return {"tables": tables, "revision": f"app_0001_{digest}"}
+        prices += [(table, name, key) for key in priced.get(name, [])]
+    digest = hashlib.sha256(repr((tables, prices) if prices else tables).encode()).hexdigest()[:8]
+    return {"tables": tables, "revision": f"app_0001_{digest}", "prices": prices}
 
 
 def _column(spec: Spec, key: str, field: AnyField) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from starlette.background import BackgroundTask
@@ -27,6 +28,8 @@ from redoubt.guard.errors import (
     SelfApproval,
 )
 from redoubt.guard.models import Approval
+from redoubt.payments.money import decimal_text
+from redoubt.payments.prices import KIND as PRICE_CHANGE
 from redoubt.payments.refunds import KIND as REFUND
 from redoubt.runtime.app import Redoubt
 from redoubt.runtime.request import GuardedRequest
@@ -81,6 +84,16 @@ def _named(approval: Approval) -> set[str]:
     return gain | {item["principal"]["id"] for item in evidence.get("rehearsal", {}).get("examples", ())}
 
 
+def _amounts(approval: Approval) -> Callable[[int | None], str]:
+    """Return what writes amounts of a price change as people read them."""
+    currency = str(approval.payload["currency"])
+
+    def show(amount: int | None) -> str:
+        return "none" if amount is None else f"{decimal_text(amount, currency)} {currency}"
+
+    return show
+
+
 def routes(guard: Redoubt) -> list[Route]:
     """Return the approval pages."""
     service = guard.services.approvals
@@ -107,7 +120,8 @@ def routes(guard: Redoubt) -> list[Route]:
         item = shown(approval, g)
         if wants_json(g):
             return JSONResponse(jsonable(item))
-        return page(g, "approval.html", item=item, pretty=pretty, people=people)
+        show = _amounts(approval) if approval.kind == PRICE_CHANGE else None
+        return page(g, "approval.html", item=item, pretty=pretty, people=people, show=show)
 
     @permit("Approval.decide")
     async def options(request: Request) -> Response:

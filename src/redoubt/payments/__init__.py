@@ -10,13 +10,14 @@ from redoubt.core.db import Domain
 from . import store
 from .client import ChargeClient
 from .models import Payment, PaymentHook, Refund
+from .prices import store as price_store
 from .service import Payments
 
 DOMAIN = Domain(
     name="payments",
     migrations=Path(__file__).parent / "migrations",
     metadata=store.metadata,
-    triggers=store.TRIGGERS,
+    triggers=store.TRIGGERS | price_store.TRIGGERS,
 )
 
 __all__ = ["DOMAIN", "ChargeClient", "Payment", "PaymentHook", "Payments", "Refund"]

@@ -4,6 +4,8 @@ PaymentError
 ├── MoneyInvalid         the amount or currency is not one
 ├── PaymentNotFound      no such payment for this tenant
 ├── PaymentConflict      the payment or refund is not in a state that allows this
+├── PriceConflict        this change of a price cannot be asked for
+├── PriceStale           the price or its row is not what the change was about any more
 ├── CommandConflict      a command id was used again with another body
 ├── ChargeUnavailable    the charge service did not answer; the command stays in the outbox
 └── ChargeRefused        the charge service refused the command for good
@@ -36,6 +38,18 @@ class PaymentConflict(PaymentError):
     """The payment is not in a state that allows what was asked."""
 
     code = "payment-conflict"
+
+
+class PriceConflict(PaymentError):
+    """This change of a price cannot be asked for."""
+
+    code = "price-conflict"
+
+
+class PriceStale(PaymentError):
+    """The price or its row is not what a change was about any more."""
+
+    code = "price-stale"
 
 
 class CommandConflict(PaymentError):

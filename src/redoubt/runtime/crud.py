@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -21,17 +21,27 @@ from redoubt.authz.filter import ListFilter
 from redoubt.core.base import Core
 from redoubt.core.db import Tx
 from redoubt.core.problem import Problem
+from redoubt.payments.prices import PriceProposal, PriceVersion
 from redoubt.webhooks.outbox import emit
 
 from . import entity_store as store
 from . import lists
 from .entities import Entities, EntityType, Row
 from .fields import FieldError, parse_id
+from .pricing import part_reasons, take_prices
 from .request import GuardedRequest
 
 PAGE = 50
 MOST = 100
 _SCANNED = 1000  # rows decided about one by one for one page, where an entity asks for that
+
+
+@frozen
+class Changed:
+    """What became of a change: the row as it is now, and the prices of it that wait for a second person."""
+
+    row: Row
+    waiting: tuple[PriceProposal, ...] = ()
 
 
 @define(eq=False)
@@ -89,8 +99,20 @@ class Crud:
         return JSONResponse(self.kind.to_json(self.row(request)))
 
     async def update(self, request: Request) -> Response:
-        """Answer the row with what was sent changed in it."""
-        return JSONResponse(self.kind.to_json(await self.change(request, json_body(request))))
+        """Answer the row with what was sent changed in it; 202 where a price of it waits for a second person."""
+        changed = await self.change(request, json_body(request))
+        row = self.kind.to_json(changed.row)
+        if not changed.waiting:
+            return JSONResponse(row)
+        body = {"row": row, "waiting": [one.public() for one in changed.waiting]}
+        location = f"/api/{self.kind.plural}/{row['id']}/prices"
+        return JSONResponse(body, 202, headers={"Location": location})
+
+    async def prices(self, request: Request) -> Response:
+        """Answer the versions of the row's prices, newest first, and the changes that wait."""
+        versions, waiting = await self.priced(request)
+        body = {"items": [one.public() for one in versions], "waiting": [one.public() for one in waiting]}
+        return JSONResponse(body)
 
     async def delete(self, request: Request) -> Response:
         """Remove the row; answer 204."""
@@ -130,11 +152,12 @@ class Crud:
         values = self.kind.parse(sent)
         if self.kind.state_field is not None:
             values[self.kind.state_field] = self.kind.states[0]
-        table = self.entities.table(self.name)
 
         def write(tx: Tx) -> Row:
             whole = store.complete(tx, self.entities, self.name, values, g.tenant, self._may_refer(g))
-            row = store.insert(tx, g.core, table, whole, g.tenant, g.user_id)
+            row = store.insert(
+                tx, g.core, self.entities, self.name, whole, g.tenant, g.user_id, by=g.actor, request_id=g.request_id
+            )  # fmt: skip
             record(
                 tx,
                 g.core,
@@ -145,27 +168,50 @@ class Crud:
 
         return await g.write(write)
 
-    async def change(self, request: Request, sent: Any) -> Row:
-        """Change the judged row by what a client sent, with its audit event."""
+    async def change(self, request: Request, sent: Any) -> Changed:
+        """Change the judged row by what a client sent, with its audit event.
+
+        A new price does not count: it is replayed over recorded orders, and what that shows waits for a second person.
+        All else that was sent is changed at once, in the transaction that asks for the price; or nothing is.
+        """
         g, row = GuardedRequest.of(request), self.row(request)
+        sent, reasons = part_reasons(self.kind, sent)
         values = self.kind.parse(sent, row)
-        if not values:
-            return row
+        wanted = take_prices(self.kind, row, values, reasons)
+        if not values and not wanted:
+            return Changed(row)
+        pricing = g.guard.services.priced() if wanted else None
+        evidence = await pricing.rehearse(wanted) if pricing is not None else {}
         table = self.entities.table(self.name)
 
-        def write(tx: Tx) -> Row:
+        def write(tx: Tx) -> Changed:
             self._held(tx, row)
-            whole = store.complete(tx, self.entities, self.name, values, g.tenant, self._may_refer(g))
-            new = store.update(tx, g.core, table, row, whole)
-            record(
-                tx,
-                g.core,
-                g.event(f"{self.kind.word}.update", (self.name, row["id"]), {"fields": sorted(values)}),
-            )
-            self.announce(tx, g.core, new, "updated")
-            return new
+            new = store.find(tx, table, row["id"], g.tenant) if not values else row
+            if new is None or new["version"] != row["version"]:
+                raise store.moved()
+            if values:
+                whole = store.complete(tx, self.entities, self.name, values, g.tenant, self._may_refer(g))
+                new = store.update(tx, g.core, table, row, whole)
+                record(
+                    tx,
+                    g.core,
+                    g.event(f"{self.kind.word}.update", (self.name, row["id"]), {"fields": sorted(values)}),
+                )
+                self.announce(tx, g.core, new, "updated")
+            if pricing is None:
+                return Changed(new)
+            waiting = pricing.propose(
+                tx, g.guard.services.approvals, evidence, reasons, author=g.user_id or "", request_id=g.request_id
+            )  # fmt: skip
+            return Changed(new, tuple(waiting))
 
         return await g.write(write)
+
+    async def priced(self, request: Request) -> tuple[list[PriceVersion], list[PriceProposal]]:
+        """Return the newest versions of the judged row's prices, and the changes that wait."""
+        g, row = GuardedRequest.of(request), self.row(request)
+        pricing = g.guard.services.priced()
+        return await g.read(lambda tx: pricing.told(tx, g.tenant, self.name, row["id"]))
 
     async def remove(self, request: Request) -> None:
         """Remove the judged row, with its audit event."""

@@ -21,8 +21,9 @@ from redoubt.authz.filter import EntityTable, Filters, Mapping, Reference, Value
 from redoubt.authz.policyset import PolicySet
 from redoubt.core.db import Domain, Timestamp
 from redoubt.core.problem import Problem
+from redoubt.payments.prices.defence import trigger_names
 
-from .fields import Boolean, Field, FieldError, Money, Ref, State, Text
+from .fields import Boolean, Field, FieldError, Lines, Money, Ref, State, Text
 
 Row = Values[str, Any]
 
@@ -79,6 +80,11 @@ class EntityType:
         """The name of its money field, if it has exactly one."""
         money = [name for name, kind in self.fields.items() if isinstance(kind, Money)]
         return money[0] if len(money) == 1 else None
+
+    @property
+    def prices(self) -> dict[str, Money]:
+        """Its prices: fields whose changes wait for a second person."""
+        return {name: kind for name, kind in self.fields.items() if isinstance(kind, Money) and kind.price}
 
     @property
     def label_field(self) -> str | None:
@@ -175,7 +181,7 @@ class EntityType:
 
 @frozen
 class Entities:
-    """All entities of one app, with their tables."""
+    """All entities of one app, with their tables. Raises ValueError where lines charge by what is no price."""
 
     types: tuple[EntityType, ...] = field(converter=tuple)
     migrations: Path
@@ -184,6 +190,7 @@ class Entities:
     _filters: dict[str, Filters] = field(factory=dict, init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
+        self._check_prices()
         for kind in self.types:
             _make_table(kind, self.metadata, {other.name: table_name(other.plural) for other in self.types})
 
@@ -206,8 +213,26 @@ class Entities:
 
     @property
     def domain(self) -> Domain:
-        """Return what the runtime migrates: the app's own revisions and tables."""
-        return Domain(name="app", migrations=self.migrations, metadata=self.metadata)
+        """Return what the runtime migrates: the app's own revisions and tables, and what defends their prices."""
+        triggers = [
+            name
+            for kind in self.types
+            for price in kind.prices
+            for name in trigger_names(table_name(kind.plural), price)
+        ]
+        return Domain("app", self.migrations, self.metadata, frozenset(triggers))
+
+    def _check_prices(self) -> None:
+        for kind in self.types:
+            for name, declared in kind.fields.items():
+                if not isinstance(declared, Lines):
+                    continue
+                source = next((other for other in self.types if other.name == declared.of), None)
+                if source is None or declared.price not in source.prices:
+                    raise ValueError(
+                        f"{kind.name}.{name} charges by {declared.of}.{declared.price}, which is no price:"
+                        " declare it as Money(…, price=True)"
+                    )
 
 
 def table_name(plural: str) -> str:

@@ -8,10 +8,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from redoubt.audit import Actor
 from redoubt.authz.filter import ListFilter
 from redoubt.core.base import Core
 from redoubt.core.db import Tx
 from redoubt.core.problem import Problem
+from redoubt.payments.prices import PriceKey, set_first
+from redoubt.payments.prices import store as price_store
 
 from .entities import Entities, Row, invalid
 from .fields import Lines, Money, Ref
@@ -55,10 +58,22 @@ def page_query(
 
 
 def insert(
-    tx: Tx, core: Core, table: sa.Table, values: Mapping[str, Any], tenant: str, owner: str | None
+    tx: Tx,
+    core: Core,
+    entities: Entities,
+    name: str,
+    values: Mapping[str, Any],
+    tenant: str,
+    owner: str | None,
+    *,
+    by: Actor,
+    request_id: str | None = None,
 ) -> Row:
-    """Store a new row and return it; raises Problem 409 when a value that may stand once stands already."""
-    now = core.clock.now()
+    """Store a new row with version 1 of its prices and return it.
+
+    Raises Problem 409 when a value that may stand once stands already.
+    """
+    now, table = core.clock.now(), entities.table(name)
     row: dict[str, Any] = {
         "id": core.ids.uuid7(),
         "tenant": tenant,
@@ -69,6 +84,9 @@ def insert(
     }
     if "owner_id" in table.c:
         row["owner_id"] = owner
+    for price, kind in entities[name].prices.items():
+        key = PriceKey(tenant, name, price, row["id"])
+        set_first(tx, core, key, row.get(price), kind.currency, by, request_id)
     try:
         tx.execute(sa.insert(table), row)
     except IntegrityError as error:
@@ -138,6 +156,8 @@ def _priced(
     tx: Tx, entities: Entities, kind: Lines, lines: list[dict[str, Any]], tenant: str, may: Any
 ) -> tuple[str, list[dict[str, Any]]]:
     source, table = entities[kind.of], entities.table(kind.of)
+    ids = [line[kind.key] for line in lines]
+    heads = price_store.heads(tx, tenant, kind.of, kind.price, ids)
     priced = []
     for line in lines:
         row = find(tx, table, line[kind.key], tenant)
@@ -145,7 +165,10 @@ def _priced(
             return f"names a {kind.key} that you cannot take", []
         if kind.available_in and row[source.state_field or ""] not in kind.available_in:
             return f"names a {kind.key} that you cannot take", []
-        priced.append({**line, "label": row[kind.label], "price": row[kind.price]})
+        version, price = heads.get(row["id"], (0, None))
+        if price is None:  # nothing without a price is for sale
+            return f"names a {kind.key} that you cannot take", []
+        priced.append({**line, "label": row[kind.label], "price": price, "price_version": version})
     return "", priced
 
 

@@ -212,13 +212,17 @@ class Date(Field):
 
 @frozen(kw_only=True)
 class Money(Field):
-    """An amount of one currency in minor units; with `total_of`, the sum of that `Lines` field."""
+    """An amount of one currency in minor units; with `total_of`, the sum of that `Lines` field.
+
+    A `price` is what lines or payments charge by: each change of it waits for a second person.
+    """
 
     kind = "money"
     currency: str
     min: int = 0
     max: int = 10**9
     total_of: str | None = None
+    price: bool = False
 
     @property
     def server_set(self) -> bool:
@@ -262,7 +266,7 @@ class Ref(Field):
 
 @frozen(kw_only=True)
 class Lines(Field):
-    """Rows of (entity, quantity); label and price are copied by the server when the row is written."""
+    """Rows of (entity, quantity); label, price and its version are copied by the server when the row is written."""
 
     kind = "lines"
     of: str

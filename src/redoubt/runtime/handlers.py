@@ -24,7 +24,7 @@ def record_row(core: Core, entities: Entities, name: str, fields: Mapping[str, s
     Each value passes its field's checks. A payload without a required value, or with one that its field refuses, is
     no such row: it is accepted, noted in the audit log and left alone.
     """
-    kind, table = entities[name], entities.table(name)
+    kind = entities[name]
 
     def handle(tx: Tx, delivery: Delivery) -> None:
         actor = Actor(kind="service", id=f"webhook:{delivery.endpoint}")
@@ -33,7 +33,7 @@ def record_row(core: Core, entities: Entities, name: str, fields: Mapping[str, s
             data = {"endpoint": delivery.endpoint, "delivery": delivery.id, "fields": refused}
             record(tx, core, Event(f"{kind.word}.ignore", "success", actor, delivery.tenant, None, data))
             return
-        row = store.insert(tx, core, table, values, delivery.tenant, None)
+        row = store.insert(tx, core, entities, name, values, delivery.tenant, None, by=actor)
         data = {"endpoint": delivery.endpoint, "delivery": delivery.id, "fields": sorted(values)}
         record(
             tx, core, Event(f"{kind.word}.create", "success", actor, delivery.tenant, (name, row["id"]), data)

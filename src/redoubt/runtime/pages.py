@@ -6,7 +6,7 @@ of `headers.py` would not run it. Who asks through htmx gets the fragment instea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,13 @@ from jinja2 import (
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from redoubt.authz.models import app_entity
 from redoubt.core.problem import Problem
 
-from .crud import Crud
+from .crud import Changed, Crud
 from .entities import EntityType, Row
 from .fields import Boolean, Lines, Ref
+from .pricing import REASON
 from .request import GuardedRequest
 
 LIBRARY = Path(__file__).parent.parent
@@ -111,10 +113,14 @@ class CrudPages:
 
     async def create(self, request: Request) -> Response:
         """Store what the form sent and go to the new row; a refused form comes back with the reasons."""
-        return await self._save(request, None, lambda sent: self.crud.make(request, sent))
+
+        async def make(sent: Any) -> Changed:
+            return Changed(await self.crud.make(request, sent))
+
+        return await self._save(request, None, make)
 
     async def update(self, request: Request) -> Response:
-        """Change the judged row and go to it."""
+        """Change the judged row and go to it, or to its prices where one waits for a second person."""
         return await self._save(request, self.crud.row(request), lambda sent: self.crud.change(request, sent))
 
     async def delete(self, request: Request) -> Response:
@@ -127,16 +133,37 @@ class CrudPages:
         row = await self.crud.moved(request, action)
         return see(f"/{self.kind.plural}/{row['id']}")
 
-    async def _save(self, request: Request, row: Row | None, write: Callable[[Any], Any]) -> Response:
+    async def prices(self, request: Request) -> Response:
+        """Answer the versions of the judged row's prices, and the changes that wait."""
+        g, row = GuardedRequest.of(request), self.crud.row(request)
+        versions, waiting = await self.crud.priced(request)
+        ids = {one.author for one in versions} | {one.approver or "" for one in versions}
+        ids |= {one.author for one in waiting}
+        people = await g.read(lambda tx: g.guard.services.names(tx, sorted(ids - {""})))
+        return g.render(
+            "redoubt/prices.html",
+            kind=self.kind,
+            row=row,
+            versions=versions,
+            waiting=waiting,
+            people=people,
+            label=label(self.kind, row),
+            sees_approvals=g.allows("Approval.read", app_entity(g.tenant)),
+        )
+
+    async def _save(
+        self, request: Request, row: Row | None, write: Callable[[Any], Awaitable[Changed]]
+    ) -> Response:
         form = await read_form(request)
         try:
-            saved = await write(self._sent(form, row))
+            changed = await write(self._sent(form, row))
         except Problem as problem:
             if problem.status not in (409, 422):
                 raise
             errors = dict(problem.extra.get("errors", {})) or {"": problem.detail or problem.title}
             return await self._form(request, row, form, errors, problem.status)
-        return see(f"/{self.kind.plural}/{saved['id']}")
+        where = f"/{self.kind.plural}/{changed.row['id']}"
+        return see(f"{where}/prices" if changed.waiting else where)
 
     def _sent(self, form: Mapping[str, str], row: Row | None) -> dict[str, Any]:
         """Turn a form into what the JSON API would have been sent; unknown names go on and are refused there."""
@@ -159,6 +186,9 @@ class CrudPages:
                 sent[name] = lines
             elif name in form or isinstance(kind, Boolean):
                 sent[name] = kind.from_form(form.get(name, ""))
+        if row is not None:
+            whys = {REASON.format(name) for name in self.kind.prices}
+            sent |= {name: value for name, value in form.items() if name in whys}
         return sent
 
     def _shown(self, row: Row) -> dict[str, str]:

@@ -39,6 +39,7 @@ from .foureyes import OPERATOR, PasskeyVerifier, holders_of
 from .pages import STATIC
 from .payment_routes import routes as payment_routes
 from .plan import AppPlan
+from .pricing import Pricing
 from .statics import folder_route, library_route
 
 Loop = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
@@ -62,6 +63,7 @@ class Services:
     switches: SwitchBoard
     approvals: Approvals
     charging: Charging | None
+    pricing: Pricing | None
 
     @classmethod
     def build(cls, core: Core, plan: AppPlan, process: str) -> Services:
@@ -93,6 +95,13 @@ class Services:
             charging.register_kind(kinds)
             identity.passkeys.watcher = charging
             incoming = (*incoming, charging.endpoint())
+        pricing = None
+        if plan.entities is not None and any(kind.prices for kind in plan.entities.types):
+            paid, approvers = None, frozenset({OPERATOR})
+            if plan.payments is not None:
+                paid, approvers = plan.payments.entity, approvers | plan.payments.approvers
+            pricing = Pricing(core, plan.entities, paid)
+            pricing.register_kind(kinds, holders_of(roles, *approvers))
         approvals = Approvals(core, kinds, PasskeyVerifier(identity))
         egress = Egress(EgressPolicy.from_settings(core.settings), observer=EgressRecorder(core))
         return cls(
@@ -109,6 +118,7 @@ class Services:
             switches=switches,
             approvals=approvals,
             charging=charging,
+            pricing=pricing,
         )
 
     async def start(self) -> None:
@@ -164,6 +174,12 @@ class Services:
     def payments(self) -> Payments | None:
         """The app's side of payments; None where nothing is charged."""
         return None if self.charging is None else self.charging.payments
+
+    def priced(self) -> Pricing:
+        """Return what changes prices; raises Problem 500 where the app's plan names no entity that has one."""
+        if self.pricing is None:
+            raise Problem(500, "no-prices", "This app's plan has no prices.")
+        return self.pricing
 
     def names(self, tx: Tx, ids: Sequence[str]) -> dict[str, str]:
         """Return the address of each user among `ids`, for pages that operators read."""

@@ -227,6 +227,24 @@ class Policies(_Part):
     review: int = 3
 
 
+class Prices(_Part):
+    """Prices that change by proposal: what is priced, who asks (`as`), who is the second person, and where they read it.
+
+    `reason` is the member of a change that says why, `approval_id` where its answer names the request, `shown` where
+    that is read, and `rehearsal` where the dry run stands in it: `changes` of orders (`order`, `now`, `proposed`), the
+    ids of those that stay `unchanged`, and `sum.difference`.
+    """
+
+    resource: str
+    field: str = "price"
+    reason: str | None = None
+    role: str = Field(alias="as")
+    second: str
+    approval_id: str = "approval_id"
+    shown: str
+    rehearsal: str = "dry_run"
+
+
 class Demotion(_Part):
     """How somebody loses the role `of`, and what only that role reads.
 
@@ -291,6 +309,7 @@ class Target(_Part):
     charge: Charge | None = None
     switches: Switches | None = None
     policies: Policies | None = None
+    prices: Prices | None = None
     replica: Replica | None = None
     demotion: Demotion | None = None
     commands: dict[str, list[str]] = {}

@@ -139,9 +139,11 @@ def _lines(spec: Spec, field: LinesField, at: Path) -> Iterator[Finding]:
             one_of(spec.entities),
         )
         return
-    prices = [key for key, other in source.fields.items() if isinstance(other, MoneyField)]
+    amounts = {key: other for key, other in source.fields.items() if isinstance(other, MoneyField)}
+    prices = [key for key, other in amounts.items() if other.total_of is None]
     if field.price not in prices:
-        yield (*at, "price"), f"{field.price}, which is no money field of {field.of}", one_of(prices)
+        why = "is a computed field" if field.price in amounts else "is no money field"
+        yield (*at, "price"), f"{field.price}, which {why} of {field.of}", one_of(prices)
     texts = [key for key, other in source.fields.items() if isinstance(other, TextField)]
     if field.label not in texts:
         yield (*at, "label"), f"{field.label}, which is no text field of {field.of}", one_of(texts)

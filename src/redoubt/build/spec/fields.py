@@ -78,7 +78,10 @@ class DateField(_Base):
 
 
 class MoneyField(_Base):
-    """An amount in minor units of one currency; or, with `total_of`, computed by the server."""
+    """An amount in minor units of one currency; or, with `total_of`, computed by the server.
+
+    What lines charge by, or a payment charges, is a price: a change of it waits for a second person.
+    """
 
     type: Literal["money"]
     currency: Currency
@@ -101,7 +104,7 @@ class LinesField(_Base):
     type: Literal["lines"]
     of: EntityName
     price: Word
-    """The money field of that entity that is copied into each line."""
+    """The money field of that entity that is copied into each line, with its version: a price."""
     label: Word
     """The text field of that entity that is copied into each line."""
     available_in: list[Word] = Field(default=[], max_length=20)

@@ -35,7 +35,7 @@ RESERVED_FIELDS = frozenset(
 """Columns that every row has, and what collides with them."""
 CRUD = ("list", "read", "create", "update", "delete")
 """What every entity can be asked for."""
-RESERVED_ACTIONS = frozenset({*CRUD, "new", "edit", "pay", "refund", "options", "action"})
+RESERVED_ACTIONS = frozenset({*CRUD, "new", "edit", "pay", "prices", "refund", "options", "action"})
 """Action names that the runtime or the pages use."""
 OPERATOR = "operator"
 """The role that the first two enrolment links give."""
