@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from functools import partial
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
+from typer.testing import CliRunner
 
+from redoubt.cli.price import app as price_command
 from redoubt.core.canonical import canonical_json
 from redoubt.core.db import Tx
+from redoubt.payments.errors import PriceConflict
 from redoubt.payments.prices import service as price_service
 
 from .test_shop_api import order, product
@@ -369,6 +373,39 @@ async def test_an_approval_over_other_bytes_moves_no_price(any_world: World):
         lambda tx: forge(tx, honest)
     )  # the honest twin passes: no database checks a passkey
     assert versions(any_world) == [(1, 1200), (2, 1500)]
+
+
+def command(*arguments: object) -> Any:
+    return CliRunner().invoke(price_command, [str(argument) for argument in arguments])
+
+
+async def test_the_command_rehearses_asks_and_lists(world: World, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("REDOUBT_APP__STATE_DIR", str(world.core.settings.state_dir))
+    (operator, finance), customer = staff(world), world.person("customer")
+    cup, shop = await product(operator), world.directory
+    placed = await order(customer, cup)
+    rehearsed = command("rehearse", shop, "Product", cup["id"], "15.00", "--json")
+    evidence = json.loads(rehearsed.stdout)
+    assert [one["order"] for one in evidence["changes"]] == [placed["id"]]
+    assert "24.00 EUR → 30.00 EUR" in command("rehearse", shop, "Product", cup["id"], "15").stdout
+    assert world.rows("SELECT id FROM price_proposals") == [], "a rehearsal writes nothing"
+    ask_by = ["propose", shop, "Product", cup["id"], "15.00", "--reason", WHY, "--by"]
+    refused = command(*ask_by, customer.user)
+    assert (refused.exit_code, isinstance(refused.exception, PriceConflict)) == (1, True)
+    waits = command(*ask_by, operator.user)
+    assert waits.exit_code == 3, waits.output
+    approval = re.search(r"/console/approvals/([0-9a-f-]+)", waits.stdout)
+    assert approval is not None
+    assert f"waits  Product.price {cup['id']}  12.00 EUR → 15.00 EUR" in command("list", shop).stdout
+    assert (await finance.approve(approval[1])).status_code == 200
+    told = json.loads(command("show", shop, "Product", cup["id"], "--json").stdout)
+    assert [(one["amount"], one["approver"]) for one in told] == [(1500, finance.user), (1200, None)]
+    assert json.loads(command("list", shop, "--json").stdout)["waiting"] == []
+    for wrong in (
+        ("Order", cup["id"], "1"), ("Product", placed["id"], "1"), ("Product", cup["id"], "1.234"),
+        ("Product", cup["id"], "-1"), ("Product", cup["id"], "99999999"), ("Product", cup["id"], "1", "--field", "name"),
+    ):  # fmt: skip
+        assert command("rehearse", shop, *wrong).exit_code == 2, wrong
 
 
 def _write(world: World, statement: str, values: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from redoubt.build.lock import DATA
 from redoubt.build.spec import load_spec
 from redoubt.build.wheel import PACKAGE, package_files, redoubt_wheel
 from redoubt.core.db import Database, migrate
+from redoubt.runtime.domains import APP_DOMAINS
 from redoubt.supply import check_tree, parse_lock
 from redoubt.supply.sbom import read_sbom
 
@@ -203,7 +204,7 @@ def test_migrations_make_the_tables_that_the_app_declares(
         entities = sys.modules["app.entities"].ENTITIES
     db = Database(database_url)
     try:
-        migrate(db, [entities.domain])
+        migrate(db, [*APP_DOMAINS, entities.domain])
 
         def differences(tx: object) -> list[object]:
             context = MigrationContext.configure(
@@ -277,6 +278,21 @@ def test_the_emitted_tests_pass_and_catch_a_changed_policy(shop: Path, tmp_path:
                 [*command[:-1], str(copy / "tests" / suite)], cwd=copy, capture_output=True, check=False
             )
             assert bad.returncode == 1, (old, suite)
+    for file, old in (
+        ("app/entities.py", ", price=True"),
+        ("app/migrations/0001_app.py", '    defend_price(op, "app_products", "Product", "price")\n'),
+    ):
+        text = (copy / file).read_text()
+        assert text.count(old) == 1
+        (copy / file).write_text(text.replace(old, ""))
+        bad = subprocess.run(
+            [*command[:-1], str(copy / "tests" / "test_prices.py")],
+            cwd=copy,
+            capture_output=True,
+            check=False,
+        )
+        assert bad.returncode == 1, file
+        (copy / file).write_text(text)
 
 
 def test_text_of_a_spec_cannot_become_code(tmp_path: Path):

@@ -77,7 +77,7 @@ MUTANTS = (
     ),
     Mutant(
         "OPS-8",
-        "the-dry-run-leaves-a-decision-out",
-        [library("authz/gate/rehearsal.py", "    for item in decisions:\n", "    for item in decisions[1:]:\n")],
+        "the-dry-run-counts-a-question-once",  # however often it was decided
+        [library("authz/gate/rehearsal.py", "        found[turned] += times[item.digest]\n", "        found[turned] += 1\n")],
     ),
 )  # fmt: skip

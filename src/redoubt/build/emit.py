@@ -23,6 +23,7 @@ from .openapi import openapi
 from .policy_tests import policy_tests
 from .spec.model import Spec
 from .spec.names import plural
+from .spec.prices import prices_of
 from .target import target_file
 from .view import (
     custom_functions,
@@ -79,8 +80,10 @@ def _texts(spec: Spec, model: AccessModel, wheel: Wheel) -> dict[str, str]:
     indexes = list_indexes(spec, model)
     views = [entity_view(spec, model, name, indexes.get(name, ())) for name in ordered(spec)]
     hooks = webhook_views(spec)
+    prices = [f"{name}.{field}" for name, fields in prices_of(spec).items() for field in fields]
     common: dict[str, Any] = {
         "spec": spec,
+        "priced": prices,
         "entities": views,
         "version": __version__,
         "wheel": wheel.file,
@@ -137,6 +140,8 @@ def _texts(spec: Spec, model: AccessModel, wheel: Wheel) -> dict[str, str]:
     put("app/migrations/0001_app.py", "app/migration.py", **migration_view(spec, indexes))
     for path, template in _AROUND.items():
         put(path, template)
+    if prices:
+        put("tests/test_prices.py", "tests/test_prices.py")
     return made
 
 

@@ -80,7 +80,7 @@ class DateField(_Base):
 class MoneyField(_Base):
     """An amount in minor units of one currency; or, with `total_of`, computed by the server.
 
-    What lines charge by, or a payment charges, is a price: a change of it waits for a second person.
+    What lines charge by is a price: a change of it waits for a second person.
     """
 
     type: Literal["money"]

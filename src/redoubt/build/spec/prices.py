@@ -1,4 +1,4 @@
-"""Which money fields are prices: what lines charge by, and what a payment charges that no lines add up to."""
+"""Which money fields are prices: those that lines charge by, and so whatever a payment comes to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from .model import Spec
 def prices_of(spec: Spec) -> dict[str, list[str]]:
     """Return the prices of each entity that has any, in the order of the spec.
 
-    Where a field that is named as one is no money field, or is computed, it is left out: the check says so.
+    What is charged is a total over lines, which the check sees to, so these are all that it comes from. A field that
+    is named as one and is no money field, or is computed itself, is left out: the check refuses it.
     """
     named = {
         (field.of, field.price)
@@ -17,8 +18,6 @@ def prices_of(spec: Spec) -> dict[str, list[str]]:
         for field in entity.fields.values()
         if isinstance(field, LinesField)
     }
-    if spec.payments is not None:
-        named.add((spec.payments.charge.entity, spec.payments.charge.amount))
     found: dict[str, list[str]] = {}
     for name, entity in spec.entities.items():
         for key, field in entity.fields.items():
