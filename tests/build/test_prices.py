@@ -260,9 +260,9 @@ async def test_no_statement_changes_a_price_around_its_approval(any_world: World
     key = {"cup": cup["id"], "pot": pot["id"], "proposal": proposal, "approval": waiting["approval_id"]}
     version = (
         "INSERT INTO price_versions (tenant, entity, field, row_id, version, amount, currency, author, reason, base,"
-        " proposal_id, approval_id, approver, proposed_at, effective_at) SELECT p.tenant, p.entity, p.field, p.row_id,"
+        " proposal_id, approval_id, approver, proposed_at, effective_at, seal) SELECT p.tenant, p.entity, p.field, p.row_id,"
         " {version}, {amount}, p.currency, p.author, p.reason, {base}, p.id, :approval, {approver}, p.proposed_at,"
-        " {at} FROM price_proposals p WHERE p.id = :proposal"
+        " {at}, 'x' FROM price_proposals p WHERE p.id = :proposal"
     )
     good = {
         "version": "2",
@@ -288,7 +288,7 @@ async def test_no_statement_changes_a_price_around_its_approval(any_world: World
         "UPDATE price_proposals SET approval_id = NULL",
         "DELETE FROM price_proposals",
         "INSERT INTO price_versions SELECT tenant, entity, field, row_id, 2, 1, currency, author, reason, base,"
-        " proposal_id, approval_id, approver, proposed_at, effective_at FROM price_versions WHERE row_id = :cup",
+        " proposal_id, approval_id, approver, proposed_at, effective_at, seal FROM price_versions WHERE row_id = :cup",
         *unapproved,
     ):
         with pytest.raises(DatabaseError):
@@ -353,8 +353,8 @@ async def test_an_approval_over_other_bytes_moves_no_price(any_world: World):
         tx.execute(
             sa.text(
                 "INSERT INTO price_versions (tenant, entity, field, row_id, version, amount, currency, author, reason, base,"
-                " proposal_id, approval_id, approver, proposed_at, effective_at) VALUES ('main', 'Product', 'price', :row, 2,"
-                " 1500, 'EUR', :by, :why, 1, :proposal, :approval, :second, :now, :now)"
+                " proposal_id, approval_id, approver, proposed_at, effective_at, seal) VALUES ('main', 'Product', 'price', :row, 2,"
+                " 1500, 'EUR', :by, :why, 1, :proposal, :approval, :second, :now, :now, 'ab')"
             ),
             {"row": cup["id"], "by": operator.user, "why": WHY, "proposal": proposal, "approval": approval,
              "second": finance.user, "now": now},
@@ -373,6 +373,11 @@ async def test_an_approval_over_other_bytes_moves_no_price(any_world: World):
         lambda tx: forge(tx, honest)
     )  # the honest twin passes: no database checks a passkey
     assert versions(any_world) == [(1, 1200), (2, 1500)]
+    # But nobody is charged a price without the app's seal, and none is asked for over it.
+    sent = {"items": [{"product": cup["id"], "quantity": 1}]}
+    assert (await any_world.person("customer").post("/api/orders", sent)).status_code == 422
+    again = await operator.call("PATCH", f"/api/products/{cup['id']}", json={"price": 1, "price.reason": WHY})
+    assert (again.status_code, again.json()["code"]) == (409, "price-stale")
 
 
 def command(*arguments: object) -> Any:

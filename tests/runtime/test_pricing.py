@@ -139,7 +139,9 @@ def test_what_has_no_price_cannot_be_ordered(core: Core) -> None:
     def order(row: str) -> dict[str, Any]:
         lines = {"items": [{"plan": row, "quantity": 2}]}
         return core.db.read_sync(
-            lambda tx: entity_store.complete(tx, priced.entities, "Basket", lines, "main", lambda *_: True)
+            lambda tx: entity_store.complete(
+                tx, core, priced.entities, "Basket", lines, "main", lambda *_: True
+            )
         )
 
     assert order(plan)["items"] == [

@@ -154,7 +154,7 @@ class Crud:
             values[self.kind.state_field] = self.kind.states[0]
 
         def write(tx: Tx) -> Row:
-            whole = store.complete(tx, self.entities, self.name, values, g.tenant, self._may_refer(g))
+            whole = store.complete(tx, g.core, self.entities, self.name, values, g.tenant, self._may_refer(g))
             row = store.insert(
                 tx, g.core, self.entities, self.name, whole, g.tenant, g.user_id, by=g.actor, request_id=g.request_id
             )  # fmt: skip
@@ -190,7 +190,9 @@ class Crud:
             if new is None or new["version"] != row["version"]:
                 raise store.moved()
             if values:
-                whole = store.complete(tx, self.entities, self.name, values, g.tenant, self._may_refer(g))
+                whole = store.complete(
+                    tx, g.core, self.entities, self.name, values, g.tenant, self._may_refer(g)
+                )
                 new = store.update(tx, g.core, table, row, whole)
                 record(
                     tx,

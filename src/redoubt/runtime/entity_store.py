@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,11 +14,13 @@ from redoubt.authz.filter import ListFilter
 from redoubt.core.base import Core
 from redoubt.core.db import Tx
 from redoubt.core.problem import Problem
-from redoubt.payments.prices import PriceKey, set_first
+from redoubt.payments.prices import PriceKey, genuine, set_first
 from redoubt.payments.prices import store as price_store
 
 from .entities import Entities, Row, invalid
 from .fields import Lines, Money, Ref
+
+log = logging.getLogger("redoubt.prices")
 
 _MOST_PARTS = 8  # beyond these one pass with all of them is cheaper
 
@@ -119,7 +122,7 @@ def delete(tx: Tx, table: sa.Table, row: Row) -> None:
 
 
 def complete(
-    tx: Tx, entities: Entities, name: str, values: Mapping[str, Any], tenant: str, may: Any
+    tx: Tx, core: Core, entities: Entities, name: str, values: Mapping[str, Any], tenant: str, may: Any
 ) -> dict[str, Any]:
     """Return `values` with what the server adds: copied prices and labels, and the totals over them.
 
@@ -134,7 +137,7 @@ def complete(
             if row is None or not may(kind.to, row):
                 errors[key] = "is no row that you can refer to"
         elif isinstance(kind, Lines) and result.get(key) is not None:
-            problem, lines = _priced(tx, entities, kind, result[key], tenant, may)
+            problem, lines = _priced(tx, core, entities, kind, result[key], tenant, may)
             if problem:
                 errors[key] = problem
             else:
@@ -153,7 +156,7 @@ def complete(
 
 
 def _priced(
-    tx: Tx, entities: Entities, kind: Lines, lines: list[dict[str, Any]], tenant: str, may: Any
+    tx: Tx, core: Core, entities: Entities, kind: Lines, lines: list[dict[str, Any]], tenant: str, may: Any
 ) -> tuple[str, list[dict[str, Any]]]:
     source, table = entities[kind.of], entities.table(kind.of)
     ids = [line[kind.key] for line in lines]
@@ -165,10 +168,14 @@ def _priced(
             return f"names a {kind.key} that you cannot take", []
         if kind.available_in and row[source.state_field or ""] not in kind.available_in:
             return f"names a {kind.key} that you cannot take", []
-        version, price = heads.get(row["id"], (0, None))
-        if price is None:  # nothing without a price is for sale
+        head = heads.get(row["id"])
+        if head is None or head.amount is None:  # nothing without a price is for sale
             return f"names a {kind.key} that you cannot take", []
-        priced.append({**line, "label": row[kind.label], "price": price, "price_version": version})
+        if not genuine(head, core.keys):
+            log.critical("a price of %s %s was not set by this app: nobody is charged it", kind.of, row["id"])
+            return f"names a {kind.key} that you cannot take", []
+        copied = {"label": row[kind.label], "price": head.amount, "price_version": head.version}
+        priced.append({**line, **copied})
     return "", priced
 
 

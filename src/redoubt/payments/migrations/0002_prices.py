@@ -35,9 +35,10 @@ def upgrade() -> None:
         sa.Column("approver", sa.Text, nullable=True),
         sa.Column("proposed_at", sa.BigInteger, nullable=False),
         sa.Column("effective_at", sa.BigInteger, nullable=False),
+        sa.Column("seal", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint(*_KEY, "version"),
         sa.CheckConstraint("amount >= 0", name="price_versions_amount"),
-        sa.CheckConstraint("author <> '' AND reason <> ''", name="price_versions_named"),
+        sa.CheckConstraint("author <> '' AND reason <> '' AND seal <> ''", name="price_versions_named"),
         # Four eyes, held by the database: after version 1 no price counts without somebody else.
         sa.CheckConstraint(
             "(version = 1 AND base IS NULL AND proposal_id IS NULL AND approval_id IS NULL AND approver IS NULL)"

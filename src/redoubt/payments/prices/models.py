@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from redoubt.core.db import Tx
 
@@ -25,7 +25,7 @@ class PriceVersion:
     """What a price was from `effective_at` on, in minor units of `currency`; None where the row had none yet.
 
     Version 1 came with the row. Every later one names the version that it replaced (`base`), the proposal with its dry
-    run, and who approved it, who is not its author.
+    run, and who approved it, who is not its author. `seal` is the app's own, in hexadecimal.
     """
 
     key: PriceKey
@@ -40,6 +40,7 @@ class PriceVersion:
     approver: str | None
     proposed_at: datetime
     effective_at: datetime
+    seal: str = field(default="", repr=False)
 
     def public(self) -> dict[str, Any]:
         """Return it as those who may change the price see it, for JSON."""

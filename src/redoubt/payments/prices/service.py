@@ -21,6 +21,7 @@ from ..money import MAX_AMOUNT
 from . import store
 from .models import PricedRows, PriceKey, PriceProposal, PriceVersion, Window
 from .rehearsal import rehearse
+from .seal import genuine, sealed
 
 KIND = "price.change"
 WINDOW = Window()
@@ -137,14 +138,16 @@ class Prices:
             raise ApprovalStale("the request names another author or reason than its proposal.")
         key, now = proposal.key, self._core.clock.now()
         head = store.head(tx, key, lock=True)
-        if head is None or head.version != proposal.base:
+        if head is None or not genuine(head, self._core.keys):
+            raise ApprovalStale("the price that counts was not set by this app.")
+        if head.version != proposal.base:
             raise ApprovalStale("the price changed since this request was written.", hint="Propose it again.")
         version = PriceVersion(
             key, head.version + 1, proposal.amount, proposal.currency, proposal.author, proposal.reason, head.version,
             proposal.id, approval.id, decision.approver, proposal.proposed_at, now,
         )  # fmt: skip
         try:
-            store.insert_version(tx, version)
+            store.insert_version(tx, sealed(version, self._core.keys))
             self._rows.put(tx, key, proposal.amount)
         except IntegrityError as error:
             raise ApprovalStale("the database refused this price.") from error
@@ -162,6 +165,10 @@ class Prices:
         head = store.head(tx, key, lock=lock)
         if head is None:
             raise PriceStale("there is no such price.")
+        if not genuine(head, self._core.keys):
+            raise PriceStale(
+                "the price that counts was not set by this app.", hint="Find out who wrote price_versions."
+            )
         return head
 
 
@@ -179,7 +186,7 @@ def set_first(
     first = PriceVersion(
         key, 1, amount, currency, actor.id, "created", None, None, None, None, now, now
     )  # fmt: skip
-    store.insert_version(tx, first)
+    store.insert_version(tx, sealed(first, core.keys))
     _record(tx, core, "set", key, actor, currency, {"to": amount, "version": 1}, request_id)
 
 

@@ -50,6 +50,7 @@ versions = sa.Table(
     sa.Column("approver", sa.Text, nullable=True),
     sa.Column("proposed_at", Timestamp, nullable=False),
     sa.Column("effective_at", Timestamp, nullable=False),
+    sa.Column("seal", sa.Text, nullable=False),
     sa.PrimaryKeyConstraint("tenant", "entity", "field", "row_id", "version"),
 )
 
@@ -69,7 +70,7 @@ def insert_version(tx: Tx, one: PriceVersion) -> None:
             **_values(one.key), "version": one.version, "amount": one.amount, "currency": one.currency,
             "author": one.author, "reason": one.reason, "base": one.base, "proposal_id": one.proposal_id,
             "approval_id": one.approval_id, "approver": one.approver, "proposed_at": one.proposed_at,
-            "effective_at": one.effective_at,
+            "effective_at": one.effective_at, "seal": one.seal,
         },
     )  # fmt: skip
 
@@ -81,10 +82,8 @@ def head(tx: Tx, key: PriceKey, *, lock: bool = False) -> PriceVersion | None:
     return None if row is None else _version(row)
 
 
-def heads(
-    tx: Tx, tenant: str, entity: str, field: str, rows: Collection[str]
-) -> dict[str, tuple[int, int | None]]:
-    """Return (version, amount) of the price `field` of each of `rows`, in one query; a row without one is left out."""
+def heads(tx: Tx, tenant: str, entity: str, field: str, rows: Collection[str]) -> dict[str, PriceVersion]:
+    """Return the version that counts of the price `field` of each of `rows`, in one query; one without is left out."""
     table = versions
     newer = table.alias("newer")
     beyond = sa.exists().where(
@@ -92,15 +91,15 @@ def heads(
         newer.c.version > table.c.version,
     )
     found = tx.execute(
-        sa.select(table.c.row_id, table.c.version, table.c.amount).where(
+        sa.select(table).where(
             table.c.tenant == tenant,
             table.c.entity == entity,
             table.c.field == field,
             table.c.row_id.in_(sorted(set(rows))),
             ~beyond,
         )
-    )
-    return {row.row_id: (row.version, row.amount) for row in found}
+    ).mappings()
+    return {row["row_id"]: _version(row) for row in found}
 
 
 def history(tx: Tx, tenant: str, entity: str, row: str, limit: int = 100) -> list[PriceVersion]:
@@ -186,7 +185,7 @@ def _key(row: Any) -> PriceKey:
 def _version(row: Any) -> PriceVersion:
     names = (
         "version", "amount", "currency", "author", "reason", "base", "proposal_id", "approval_id", "approver",
-        "proposed_at", "effective_at",
+        "proposed_at", "effective_at", "seal",
     )  # fmt: skip
     return PriceVersion(_key(row), **{name: row[name] for name in names})
 
