@@ -47,6 +47,7 @@ def test_the_sampled_corpus_is_decided_as_published() -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_the_whole_corpus_is_decided_as_published() -> None:
     asked, refused, wrong = run(1)
     assert (asked, refused) == (62_002, 544)

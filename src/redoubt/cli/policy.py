@@ -200,6 +200,8 @@ def show(
         typer.echo(found.schema_text)
     for _, text in sorted(found.texts.items()):
         typer.echo(text)
+    for name, text in sorted(found.templates.items()):
+        typer.echo(f"// template, with {sum(link.template == name for link in found.links)} links\n{text}")
 
 
 @app.command()

@@ -24,6 +24,7 @@ from redoubt.authz.gate import (
     tables,
 )
 from redoubt.authz.gate.newcomers import SECONDS as TABLE_SECONDS
+from redoubt.authz.links import LINKS_FILE
 from redoubt.authz.policyset import (
     MAX_BYTES,
     POLICY_SUFFIX,
@@ -90,8 +91,8 @@ def check(
 
 
 def _changed(before: PolicySource, after: PolicySource) -> list[str]:
-    old = {**before.policies, before.schema_file: before.schema}
-    new = {**after.policies, after.schema_file: after.schema}
+    old = {**before.policies, before.schema_file: before.schema, LINKS_FILE: before.links}
+    new = {**after.policies, after.schema_file: after.schema, LINKS_FILE: after.links}
     return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
 
@@ -118,13 +119,14 @@ def _source(where: str, policies: str) -> PolicySource:
     names = [
         name
         for name in _git("ls-tree", "-z", "--name-only", f"{commit}:{policies}").split("\0")
-        if name.endswith((POLICY_SUFFIX, SCHEMA_SUFFIX))
+        if name.endswith((POLICY_SUFFIX, SCHEMA_SUFFIX)) or name == LINKS_FILE
     ]
     texts = {name: _git("show", f"{commit}:{policies}/{name}") for name in names}
     schemas = [name for name in names if name.endswith(SCHEMA_SUFFIX)]
     if len(schemas) != 1:
         raise typer.BadParameter(f"{where}:{policies} needs one *{SCHEMA_SUFFIX} file, has {len(schemas)}")
-    return PolicySource(texts.pop(schemas[0]), texts, schemas[0])
+    links = texts.pop(LINKS_FILE, "[]")
+    return PolicySource(texts.pop(schemas[0]), texts, schemas[0], links)
 
 
 def _git(*arguments: str) -> str:

@@ -54,6 +54,7 @@ def test_the_sampled_corpus_is_decided_as_published() -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(7200)
 def test_the_whole_corpus_is_decided_as_published_and_its_ill_formed_cases_are_refused() -> None:
     done = run(1)
     assert done.wrong == []

@@ -219,6 +219,7 @@ def test_the_solver_decides_a_sample_of_the_published_cases_as_they_say() -> Non
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(7200)
 def test_the_solver_decides_all_published_cases_as_they_say() -> None:
     found = run(1)
     assert found.wrong == ()

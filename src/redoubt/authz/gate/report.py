@@ -172,9 +172,14 @@ def _table(rule: str, where: str, tables: Mapping[str, Any]) -> dict[str, Any]:
 
 def _diff(old: PolicySet, new: PolicySet) -> Iterator[str]:
     """Yield a unified diff of the canonical texts, a policy at a time, the schema last."""
-    before = {**{f"@id({key!r})": text for key, text in old.texts.items()}, "schema": old.schema_text}
-    after = {**{f"@id({key!r})": text for key, text in new.texts.items()}, "schema": new.schema_text}
+    before, after = _texts(old), _texts(new)
     for name in sorted(before.keys() | after.keys(), key=lambda key: (key == "schema", key)):
         yield from unified_diff(
             before.get(name, "").splitlines(), after.get(name, "").splitlines(), name, name, lineterm=""
         )
+
+
+def _texts(policies: PolicySet) -> dict[str, str]:
+    own = {f"@id({key!r})": text for key, text in policies.texts.items()}
+    templates = {f"template @id({key!r})": text for key, text in policies.templates.items()}
+    return {**own, **templates, "schema": policies.schema_text}
