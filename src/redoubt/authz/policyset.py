@@ -172,12 +172,13 @@ def _assembled(
         if forbids_under is not None and not wrong:
             wrong = _errs(one.id, one.policy, forbids_under)
         problems += [PolicyProblem(one.file, one.id, message, one.line) for message in wrong]
-    texts = {key: render(policy) for key, policy in policies.items()}
     fitting = _fitting(links, templates, origin, problems)
-    if not problems and fitting:
-        linked = {link.id: instantiate(templates[link.template], link) for link in fitting}
-        policies |= linked
-        texts |= {key: render(policy) for key, policy in linked.items()}
+    if problems:
+        raise PolicyRejected(problems)
+    linked = {link.id: instantiate(templates[link.template], link) for link in fitting}
+    policies |= linked
+    texts = {key: render(policy) for key, policy in policies.items()}
+    if linked:
         problems += _wrong_links(linked, texts, schema, forbids_under)
     if problems:
         raise PolicyRejected(problems)
