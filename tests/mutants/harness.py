@@ -29,6 +29,8 @@ from .webhooks import HARMLESS
 
 PACKAGE = Path(redoubt.__file__).parent
 _MOST_SECONDS = 240
+DRIVEN = "VAL-5"
+"""The control that is proven only where pages are driven in a browser."""
 _SKIPPED = shutil.ignore_patterns("*.pyc", "__pycache__")
 
 
@@ -65,7 +67,7 @@ class Bench:
         try:
             with self.copies() as (app, library):
                 mutant.apply(app, library / "redoubt")
-                findings, told = self.verify(app, library, [mutant.control])
+                findings, told = self.verify(app, library, [mutant.control], browser=mutant.browser)
         except (MutantStale, SyntaxError, subprocess.TimeoutExpired) as error:
             return Result(mutant.id, "void", str(error), time.monotonic() - began)
         state, reason = _judge(findings.get(mutant.control), told)
@@ -76,7 +78,7 @@ class Bench:
         with self.copies() as (app, library):
             for edit in HARMLESS:
                 edit.apply(app if edit.tree == APP else library / "redoubt")
-            findings, told = self.verify(app, library, controls)
+            findings, told = self.verify(app, library, controls, browser=DRIVEN in controls)
         if not findings:
             raise RuntimeError(told)
         self._clean |= findings
@@ -106,13 +108,14 @@ class Bench:
             shutil.rmtree(place, ignore_errors=True)
 
     def verify(
-        self, app: Path, library: Path, controls: Sequence[str]
+        self, app: Path, library: Path, controls: Sequence[str], *, browser: bool = False
     ) -> tuple[dict[str, dict[str, Any]], str]:
         """Return verify's findings by control, and the end of what it told on stderr."""
         target, report = app.parent / "target.yaml", app.parent / "report.json"
         target.write_text(_target(app / "target.yaml", library), encoding="utf-8")
         command = [sys.executable, "-m", "redoubt.cli", "verify", str(app), "--target", str(target)]
-        command += ["--only", ",".join(controls), "--no-browser", "--output", str(report)]
+        command += ["--only", ",".join(controls), "--output", str(report)]
+        command += ["--browser" if browser else "--no-browser"]
         environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
         done = subprocess.run(
             command,

@@ -49,6 +49,8 @@ class Mutant:
     edits: tuple[Edit, ...] = field(converter=tuple)
     quick: bool = False
     """Whether the ordinary suite runs it, too; the soak runs all."""
+    browser: bool = False
+    """Whether only pages that are driven in a browser show it."""
 
     @property
     def id(self) -> str:

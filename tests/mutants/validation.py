@@ -9,6 +9,28 @@ from .webhooks import FORGETFUL
 _KEYSTORE = "webhooks/keystore.py"
 _REFUNDS = "payments/refunds.py"
 
+_SHOWN, _CANCELLED = (
+    (
+        app(
+            "app/orders.py",
+            "from redoubt.authz import permit\n",
+            "from redoubt.authz import authenticated, permit\n",
+        ),
+        app(
+            "app/orders.py",
+            f'@pages.{verb}("{path}")\n@permit("Order.{action}", resource=rows.load)\nasync def {name}(request: Request, id: str)'
+            f' -> Response:\n    """{words}"""\n',
+            f'@pages.{verb}("{path}")\n@authenticated()\nasync def {name}(request: Request, id: str)'
+            f' -> Response:\n    """{words}"""\n    await rows.load(request)\n',
+        ),
+    )
+    for verb, path, action, name, words in (
+        ("get", "/{id}", "read", "detail_page", "Show one."),
+        ("post", "/{id}/cancel", "cancel", "cancel_page", "Move it to cancelled."),
+    )
+)
+"""A page asks only that somebody is logged in; the API behind it still asks for the permission."""
+
 MUTANTS = (
     Mutant(
         "VAL-3",
@@ -25,6 +47,8 @@ MUTANTS = (
     ),
     Mutant("VAL-5", "customers-read-all-orders", [READ_BY_ALL]),
     Mutant("VAL-5", "customers-cancel-each-others-orders", [unowned("cancel")]),
+    Mutant("VAL-5", "the-page-of-an-order-asks-for-no-permission", _SHOWN, browser=True),
+    Mutant("VAL-5", "the-form-that-cancels-asks-for-no-permission", _CANCELLED, browser=True),
     Mutant(
         "VAL-6",
         "a-declined-card-counts-as-paid",

@@ -31,12 +31,12 @@ FLAWS = {  # control → a text that its evidence must hold
 
 @pytest.fixture(scope="module")
 def flawed() -> Report:
-    return verify(Options(str(FOREIGN / "flawed"), browser=False))
+    return verify(Options(str(FOREIGN / "flawed")))
 
 
 @pytest.fixture(scope="module")
 def sound() -> Report:
-    return verify(Options(str(FOREIGN / "sound"), browser=False))
+    return verify(Options(str(FOREIGN / "sound")))
 
 
 @pytest.mark.parametrize("name", ["flawed", "sound"])
@@ -85,6 +85,52 @@ def test_another_s_password_in_an_answer_is_found(flawed: Report, sound: Report)
     assert "GET /people shows a user another's password" in shown(flawed).detail
     assert all(check.held for check in shown(flawed).positives)
     assert shown(sound).outcome is Outcome.HELD, shown(sound).detail
+
+
+DRIVEN = "drive the pages of another's tasks in a browser"
+
+
+def driven(report: Report) -> Evidence:
+    """Return what driving the pages showed; the tasks are in no description and on no API."""
+    (one,) = [one for one in report.of("VAL-5").evidence if one.attack == DRIVEN]
+    return one
+
+
+@pytest.mark.parametrize(
+    "effect",
+    [
+        "GET /tasks/{id} shows another's tasks to user, admin",
+        "POST /tasks/{id} by user, admin changed another's tasks",
+        "POST /tasks/{id} (Done) by user, admin changed another's tasks",
+        "POST /tasks/{id}/delete by user, admin changed another's tasks",
+    ],
+)
+def test_what_only_pages_lead_to_is_found_in_a_browser(flawed: Report, effect: str) -> None:
+    found = driven(flawed)
+    assert found.outcome is Outcome.BROKE
+    assert effect in found.detail
+    assert all(check.held for check in found.positives)
+    assert any(one.attack == DRIVEN for one in flawed.of("AUZ-1").evidence)
+
+
+def test_pages_that_ask_whose_task_it_is_hold_in_a_browser(sound: Report) -> None:
+    found = driven(sound)
+    assert found.outcome is Outcome.HELD, found.detail
+    held = {check.name: check.detail for check in found.positives}
+    assert "a stranger's own works" in held
+    assert held["a missing one is not found"] == "404"
+    acted = "POST /tasks/{id}, POST /tasks/{id}/delete, POST /tasks/{id} (Done)"
+    assert held["who is offered a form changes something by it"] == acted
+    assert "nobody" in {one.actor for one in found.exchanges}
+
+
+def test_without_a_browser_the_pages_are_not_said_to_be_driven() -> None:
+    report = verify(Options(str(FOREIGN / "sound"), only=("VAL-5", "AUZ-1"), browser=False))
+    finding = report.of("VAL-5")
+    assert finding.verdict is Verdict.NOT_SHOWN
+    assert "not driven in a browser" in finding.reason
+    assert "chromium" in finding.add
+    assert [one.outcome for one in finding.evidence] == [Outcome.HELD] * 2  # the API was attacked, and held
 
 
 def test_a_demoted_person_s_live_session_loses_the_role_in_the_sound_app(sound: Report) -> None:

@@ -18,6 +18,7 @@ from redoubt.controls.expected import compare, load
 from redoubt.runtime.launch import RunOptions, running
 from redoubt.verify import Options, Report, VerifyError, as_html, as_json
 from redoubt.verify import verify as run_verify
+from redoubt.verify.chromium import INSTALL
 
 from .build import refused
 from .run import say_addresses, serve_until_stopped
@@ -105,16 +106,23 @@ def summary(report: Report) -> None:
 
 
 def judge(report: Report, expected_file: Path) -> int:
-    """Print how the verdicts differ from those expected; return 1 for any that is worse."""
+    """Print how the verdicts differ from those expected; return 1 for any that is worse.
+
+    That pages could not be driven because this machine has no Chromium is said, and is not the app's fault.
+    """
     if not expected_file.exists():
         broken = report.counts()[Verdict.BROKEN]
         typer.echo(f"No {expected_file} to compare with; {broken} broken.")
         return 1 if broken else 0
     departures = compare(load(expected_file), report.findings)
+    undriven = {
+        one.control for one in report.findings if one.verdict is Verdict.NOT_SHOWN and one.add == INSTALL
+    }
     for one in departures:
-        word = "better" if one.better else "WORSE"
+        words = "not shown here, for want of Chromium" if one.control in undriven else "WORSE"
+        word = "better" if one.better else words
         typer.echo(f"{word}: {one.control} was expected {one.expected.words}, found {one.found.words}")
-    worse = [one for one in departures if not one.better]
+    worse = [one for one in departures if not one.better and one.control not in undriven]
     if not worse:
         typer.echo(f"The verdicts are as {expected_file} expects, or better.")
     return 1 if worse else 0

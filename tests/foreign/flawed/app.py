@@ -2,16 +2,19 @@
 
 The faults carry labels: F1 no ownership, F2 no role check, F3 bare cookie, F4 mass assignment, F5 unlimited login,
 F6 signature not checked, F7 replays accepted, F8 a route that nobody guards, F9 stack traces, F10 default account,
-F11 a session keeps the role that its person had at login, F12 a list of people with all that is known of them.
+F11 a session keeps the role that its person had at login, F12 a list of people with all that is known of them,
+F13 pages of tasks, which no description names, forget whose task it is, F14 so does what a page's script sends.
 """
 
 import json
 import os
 import traceback
+from html import escape
+from urllib.parse import parse_qs
 from uuid import uuid4
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict
 
 app = FastAPI(title="Notes, flawed")
@@ -20,6 +23,7 @@ SESSIONS: dict[str, str] = {}
 POWERS: dict[str, str] = {}
 NOTES: dict[str, dict] = {}
 RELEASES: list[dict] = []
+TASKS: dict[str, dict] = {}
 
 
 class Account(BaseModel):
@@ -162,3 +166,67 @@ async def hook(request: Request) -> dict:  # F6, F7
 @app.get("/releases")
 async def releases(user: dict = Depends(me)) -> list[dict]:
     return RELEASES
+
+
+SCRIPT = """document.querySelector("button.done").addEventListener("click", async (event) => {
+  await fetch(event.target.dataset.to, {method: "POST", headers: {"Content-Type": "application/json"}, body: '{"state": "done"}'});
+  location.reload();
+});"""
+
+
+def page(content: str) -> HTMLResponse:
+    return HTMLResponse(f"<!doctype html><title>Tasks</title><main>{content}</main>")
+
+
+async def sent(request: Request) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs((await request.body()).decode()).items()}
+
+
+@app.get("/", include_in_schema=False)
+async def desk(request: Request) -> Response:
+    name = SESSIONS.get(request.cookies.get("session", ""))
+    if name is None:
+        return page("<h1>Tasks</h1><p>Log in to see yours.</p>")
+    own = [one for one in TASKS.values() if one["owner"] == USERS[name]["id"]]
+    rows = "".join(f'<li><a href="/tasks/{one["id"]}">{escape(one["title"])}</a></li>' for one in own)
+    form = '<form method="post" action="/tasks"><input name="title" required><button>Add</button></form>'
+    return page(f"<h1>Tasks</h1><ul>{rows}</ul>{form}")
+
+
+@app.post("/tasks", include_in_schema=False)
+async def add(request: Request, user: dict = Depends(me)) -> Response:
+    made = {"id": uuid4().hex, "owner": user["id"], "title": (await sent(request))["title"], "state": "open"}
+    TASKS[made["id"]] = made
+    return RedirectResponse(f"/tasks/{made['id']}", 303)
+
+
+@app.get("/tasks/{task_id}", include_in_schema=False)
+async def task(task_id: str, user: dict = Depends(me)) -> Response:  # F13
+    found = TASKS.get(task_id)
+    if found is None:
+        raise HTTPException(404)
+    rename = '<input name="title" value="{}"><button>Rename</button>'.format(escape(found["title"]))
+    return page(
+        f"<h1>{escape(found['title'])}</h1><p>{found['state']}</p>"
+        f'<form method="post" action="/tasks/{task_id}">{rename}</form>'
+        f'<form method="post" action="/tasks/{task_id}/delete"><button>Delete</button></form>'
+        f'<button class="done" data-to="/tasks/{task_id}/state">Done</button><script>{SCRIPT}</script>'
+    )
+
+
+@app.post("/tasks/{task_id}", include_in_schema=False)
+async def rename(task_id: str, request: Request, user: dict = Depends(me)) -> Response:  # F13
+    TASKS[task_id]["title"] = (await sent(request))["title"]
+    return RedirectResponse(f"/tasks/{task_id}", 303)
+
+
+@app.post("/tasks/{task_id}/delete", include_in_schema=False)
+async def drop(task_id: str, user: dict = Depends(me)) -> Response:  # F13
+    TASKS.pop(task_id, None)
+    return RedirectResponse("/", 303)
+
+
+@app.post("/tasks/{task_id}/state", include_in_schema=False)
+async def move(task_id: str, request: Request, user: dict = Depends(me)) -> dict:  # F14
+    TASKS[task_id]["state"] = str((await request.json())["state"])
+    return {"ok": True}

@@ -7,12 +7,14 @@ import os
 import secrets
 import time
 from collections import defaultdict, deque
+from html import escape
 from typing import Annotated, Literal
+from urllib.parse import parse_qs
 from uuid import uuid4
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 app = FastAPI(title="Notes, sound")
@@ -24,6 +26,8 @@ USERS: dict[str, dict] = {
 SESSIONS: dict[str, tuple[str, str]] = {}
 NOTES: dict[str, dict] = {}
 RELEASES: list[dict] = []
+TASKS: dict[str, dict] = {}
+FORM_KEY = secrets.token_bytes(32)
 SEEN: set[str] = set()
 HITS: dict[str, deque] = defaultdict(deque)
 
@@ -216,3 +220,95 @@ async def hook(request: Request) -> dict:
 @app.get("/releases")
 async def releases(user: Annotated[dict, Depends(me)]) -> list[dict]:
     return RELEASES
+
+
+SCRIPT = """document.querySelector("button.done").addEventListener("click", async (event) => {
+  const token = document.querySelector('input[name="csrf"]').value;
+  const headers = {"Content-Type": "application/json", "X-CSRF-Token": token};
+  await fetch(event.target.dataset.to, {method: "POST", headers, body: '{"state": "done"}'});
+  location.reload();
+});"""
+
+
+def page(content: str) -> HTMLResponse:
+    return HTMLResponse(f"<!doctype html><title>Tasks</title><main>{content}</main>")
+
+
+def form_token(request: Request) -> str:
+    return hmac.new(FORM_KEY, request.cookies.get("__Host-session", "").encode(), hashlib.sha256).hexdigest()
+
+
+def form(request: Request, action: str, content: str) -> str:
+    hidden = f'<input type="hidden" name="csrf" value="{form_token(request)}">'
+    return f'<form method="post" action="{action}">{hidden}{content}</form>'
+
+
+async def sent(request: Request, user: Annotated[dict, Depends(me)]) -> dict[str, str]:
+    body = (await request.body())[:10_000]
+    given = {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
+    token = given.get("csrf") or request.headers.get("x-csrf-token", "")
+    if not hmac.compare_digest(token.encode(), form_token(request).encode()):
+        raise HTTPException(403)
+    return given
+
+
+def own_task(task_id: str, user: Annotated[dict, Depends(me)]) -> dict:
+    found = TASKS.get(task_id)
+    if found is None or found["owner"] != user["id"]:
+        raise HTTPException(404)
+    return found
+
+
+OwnTask = Annotated[dict, Depends(own_task)]
+Sent = Annotated[dict, Depends(sent)]
+
+
+@app.get("/", include_in_schema=False)
+async def desk(request: Request) -> Response:
+    try:
+        user = me(request)
+    except HTTPException:
+        return page("<h1>Tasks</h1><p>Log in to see yours.</p>")
+    own = [one for one in TASKS.values() if one["owner"] == user["id"]]
+    rows = "".join(f'<li><a href="/tasks/{one["id"]}">{escape(one["title"])}</a></li>' for one in own)
+    add = form(request, "/tasks", '<input name="title" maxlength="200" required><button>Add</button>')
+    return page(f"<h1>Tasks</h1><ul>{rows}</ul>{add}")
+
+
+@app.post("/tasks", include_in_schema=False)
+async def add(given: Sent, user: Annotated[dict, Depends(me)]) -> Response:
+    title = given.get("title", "")[:200]
+    made = {"id": uuid4().hex, "owner": user["id"], "title": title, "state": "open"}
+    TASKS[made["id"]] = made
+    return RedirectResponse(f"/tasks/{made['id']}", 303)
+
+
+@app.get("/tasks/{task_id}", include_in_schema=False)
+async def task(found: OwnTask, request: Request) -> Response:
+    here = f"/tasks/{found['id']}"
+    title = f'<input name="title" maxlength="200" value="{escape(found["title"])}"><button>Rename</button>'
+    return page(
+        f"<h1>{escape(found['title'])}</h1><p>{found['state']}</p>{form(request, here, title)}"
+        f"{form(request, here + '/delete', '<button>Delete</button>')}"
+        f'<button class="done" data-to="{here}/state">Done</button><script>{SCRIPT}</script>'
+    )
+
+
+@app.post("/tasks/{task_id}", include_in_schema=False)
+async def rename(found: OwnTask, given: Sent) -> Response:
+    found["title"] = given.get("title", "")[:200]
+    return RedirectResponse(f"/tasks/{found['id']}", 303)
+
+
+@app.post("/tasks/{task_id}/delete", include_in_schema=False)
+async def drop(found: OwnTask, given: Sent) -> Response:
+    TASKS.pop(found["id"], None)
+    return RedirectResponse("/", 303)
+
+
+@app.post("/tasks/{task_id}/state", include_in_schema=False)
+async def move(found: OwnTask, request: Request, given: Sent) -> dict:
+    if await request.json() != {"state": "done"}:
+        raise HTTPException(422)
+    found["state"] = "done"
+    return {"ok": True}
