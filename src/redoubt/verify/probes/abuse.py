@@ -11,6 +11,7 @@ from ..lab import Lab
 from ..probe import SEARCHING, probe
 from .payments import approve, paid_on_page, quiet_start
 from .till import Sale, Till
+from .trail import Trail
 
 
 @probe("VAL-6", phase=2)
@@ -111,6 +112,9 @@ def refunds_race_a_cap(lab: Lab) -> None:
     if cap is None:
         raise Unshown("no cap on refunds is declared", add="money: {refund_cap: 200000}")
     how = till.approvals()
+    trail: Trail | None = None
+    with lab.quietly():  # where the log cannot be read, only whether somebody was told stays open
+        trail = Trail(lab)
     with lab.attack(
         "approve refunds beyond the cap at once", "the provider refunded more than the cap"
     ) as attack:
@@ -137,16 +141,17 @@ def refunds_race_a_cap(lab: Lab) -> None:
         attack.positive("refunds within the cap are made", total >= share, str(total))
         attack.check(total <= cap, f"{total} was refunded, the cap is {cap}")
     with lab.attack("look for an alert about it", "the log holds no alert") as attack:
-        seen = alerts(lab, r"(?i)velocity|cap|anomal|alert")
+        if trail is None:
+            raise Unshown("the audit log could not be read when this began")
+        seen = alerts(lab, trail, r"(?i)velocity|cap|anomal|alert")
         attack.check(seen, "nobody was told that a cap was met")
 
 
-def alerts(lab: Lab, pattern: str, seconds: float = 3.0) -> list[str]:
-    """Return the actions of audit entries that match, waiting for the first."""
-    from .operations import entries
+def alerts(lab: Lab, trail: Trail, pattern: str, seconds: float = 3.0) -> list[str]:
+    """Return the actions of audit entries since `trail` began that match, waiting for the first."""
 
     def found() -> list[str]:
-        names = [str(one.get("action")) for one in entries(lab)]
+        names = [str(one.get("action")) for one in trail.since()]
         return [name for name in names if re.search(pattern, name)]
 
     listed: list[str] = lab.wait(found, seconds, 1.0)

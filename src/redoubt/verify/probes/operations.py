@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 import threading
@@ -21,6 +20,7 @@ from ..target import call
 from .deliveries import Sender
 from .stores import attack_audit
 from .till import Sale, Till
+from .trail import Trail
 
 
 @probe("OPS-1", phase=2)
@@ -30,8 +30,8 @@ def what_happens_leaves_its_event(lab: Lab) -> None:
         "do what must be recorded, then read the log", "something happened and left no event"
     ) as attack:
         person = lab.person(lab.a_role(), "trace")
-        attack.positive("the log can be read", entries(lab) is not None)
-        before = {str(one.get("id")) for one in entries(lab)}
+        trail = Trail(lab)
+        attack.positive("the log can be read", True)
         again = lab.login(person)
         closed = [
             one
@@ -56,9 +56,7 @@ def what_happens_leaves_its_event(lab: Lab) -> None:
         found: dict[str, str] = {}
 
         def all_there() -> bool:
-            for entry in entries(lab):
-                if str(entry.get("id")) in before:
-                    continue
+            for entry in trail.since():
                 for words, pattern in wanted.items():
                     if re.search(pattern, str(entry.get("action", ""))):
                         found.setdefault(words, str(entry.get("action")))
@@ -68,16 +66,6 @@ def what_happens_leaves_its_event(lab: Lab) -> None:
         for words in wanted:
             attack.check(words in found, f"{words} left no event")
         attack.details.append("; ".join(f"{words}: {action}" for words, action in found.items()))
-
-
-def entries(lab: Lab) -> list[dict[str, Any]]:
-    """Return the newest entries of the audit log."""
-    done = lab.command("audit_list")
-    if done.returncode != 0:
-        raise Unshown(f"the audit log cannot be read: {done.stderr[-200:]}")
-    found = json.loads(done.stdout or "[]")
-    entries = found.get("entries", []) if isinstance(found, dict) else found
-    return entries if isinstance(entries, list) else []
 
 
 @probe("OPS-1", phase=3, beside="copies")

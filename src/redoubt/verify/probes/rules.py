@@ -10,9 +10,9 @@ from ..lab import Lab
 from ..probe import SEARCHING, probe
 from .abuse import alerts
 from .deliveries import Sender, hooks
-from .operations import entries
 from .stores import copied, tables_like
 from .till import Till
+from .trail import Trail, entries
 
 _AUDIT = re.compile(r"(?i)^audit_(entries|events|log)$|^audit$|^events$")
 
@@ -48,6 +48,7 @@ def many_declines_are_noticed(lab: Lab) -> None:
     till = Till(lab)
     with lab.attack("test many cards on one payment", "nobody is told") as attack:
         attack.positive("the audit log can be read", entries(lab))
+        trail = Trail(lab)
         sale = till.order()
         attack.positive("a payment can be begun", till.start(sale).ok)
         url = till.page(sale)
@@ -55,7 +56,9 @@ def many_declines_are_noticed(lab: Lab) -> None:
         for _ in range(15):
             payer.send("POST", url, form={**till.money.page_form, "card_number": "4000 0000 0000 0002"})
         attack.positive("the provider charged none of them", till.charges(sale) == 0)
-        attack.check(alerts(lab, r"(?i)threat|alert|decline"), "15 declined cards in a row raised no alert")
+        attack.check(
+            alerts(lab, trail, r"(?i)threat|alert|decline"), "15 declined cards in a row raised no alert"
+        )
 
 
 @probe("OPS-5", phase=SEARCHING)
@@ -65,12 +68,13 @@ def a_replay_burst_is_noticed(lab: Lab) -> None:
     sender = Sender(lab, hook)
     with lab.attack("replay a delivery fifty times", "nobody is told") as attack:
         attack.positive("the audit log can be read", entries(lab))
+        trail = Trail(lab)
         answer, body, headers = sender.deliver(lab.canary())
         attack.positive("the delivery is accepted", answer.ok, str(answer.status))
         for _ in range(50):
             sender.send(body, headers)
         attack.check(
-            alerts(lab, r"(?i)threat|alert|spike|replay\.burst"), "50 replays in a row raised no alert"
+            alerts(lab, trail, r"(?i)threat|alert|spike|replay\.burst"), "50 replays in a row raised no alert"
         )
 
 
