@@ -105,6 +105,12 @@ def test_a_built_app_holds_its_policy_tests_and_its_ci_runs_them(shop: Path) -> 
     assert all(f"\n{name}==" in tools for name in ("z3-solver", "cvc5"))  # without them nothing is proven
 
 
+@pytest.mark.parametrize("name", ["shop", "relay"])
+def test_what_is_built_is_laid_out_already(name: str, request: pytest.FixtureRequest) -> None:
+    found = invoke("fmt", request.getfixturevalue(name) / "policies", "--check")
+    assert (found.exit_code, found.output) == (0, "")
+
+
 def test_a_changed_decision_fails_until_it_is_approved(mine: Path) -> None:
     assert invoke("snapshot", mine, "--check").exit_code == 0
     spec = mine / "spec.yaml"

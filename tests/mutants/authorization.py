@@ -10,14 +10,16 @@ permit (
   action == Action::"Order.read",
   resource is Order
 )
-when {
+when
+{
   principal.tenant == resource.tenant"""
 _RISK = "  context.risk <= 70 &&\n"
 _BOUNDED = (
     """  action == Action::"Order.{}",
   resource is Order
 )
-when {{
+when
+{{
   principal.tenant == resource.tenant &&
   resource has owner &&
   resource.owner == principal &&

@@ -19,7 +19,7 @@ from .access import (
     Scope,
 )
 from .errors import AccessModelError
-from .text import quote, uid
+from .text import laid_out, quote, uid
 
 __all__ = [
     "AccessModel",
@@ -76,7 +76,7 @@ def compile_schema(model: AccessModel) -> str:
 
 
 def compile_policies(model: AccessModel) -> dict[str, str]:
-    """Return policy files by name: one file a resource type, one permit a rule, each with its `@id`.
+    """Return policy files by name: one file a resource type, one permit a rule, each with its `@id`, as `policy fmt` lays them out.
 
     Raises AccessModelError when the model contradicts itself.
     """
@@ -90,7 +90,7 @@ def compile_policies(model: AccessModel) -> dict[str, str]:
                 raise AccessModelError(f"the rule {identity!r} stands twice.", hint="Remove one.")
             seen.add(identity)
             files[f"{action.resource.lower()}.cedar"].append(_policy(action, allow, identity))
-    return {name: "\n".join(policies) for name, policies in sorted(files.items())}
+    return {name: laid_out("\n".join(policies)) for name, policies in sorted(files.items())}
 
 
 def rule_id(action: Action, allow: Allow) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cedarpy
+
 from .errors import AccessModelError
 
 _SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\\0"}
@@ -28,3 +30,8 @@ def _escape(char: str) -> str:
     if "\ud800" <= char <= "\udfff":
         raise AccessModelError("text with a lone surrogate cannot be written as Cedar.")
     return char if char.isprintable() else f"\\u{{{ord(char):x}}}"
+
+
+def laid_out(text: str) -> str:
+    """Return a file of policies in Cedar's layout, comments kept; raises ValueError where it does not parse."""
+    return cedarpy.format_policies(text).rstrip("\n") + "\n" if text.strip() else text

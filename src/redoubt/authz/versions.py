@@ -69,12 +69,13 @@ def running(tx: Tx, core: Core, tenant: str) -> tuple[store.Head, PolicySet]:
 def prove_running(core: Core) -> None:
     """Prove of every tenant's running policies what a process that loads them looks up, where it is not proven yet.
 
-    Versions from before there were such proofs have none. Raises PoliciesRefused where somebody can elevate themselves.
+    Versions from before there were such proofs have none; what is corrupt is left to who loads it. Raises PoliciesRefused
+    where somebody can elevate themselves.
     """
 
     def unproven(tx: Tx) -> list[tuple[str, PolicySet]]:
-        found = [(tenant, current(tx, tenant)) for tenant in sorted(store.heads(tx))]
-        return [pair for pair in found if not is_proven(tx, core, *pair)]
+        found = [(tenant, _loaded(tx, tenant, head[1])) for tenant, head in sorted(store.heads(tx).items())]
+        return [(of, them) for of, them in found if them is not None and not is_proven(tx, core, of, them)]
 
     for tenant, policies in core.db.read_sync(unproven):
         demand_no_elevation(policies)

@@ -10,11 +10,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
-import cedarpy
 import typer
 
 from redoubt.authz.policyset import POLICY_SUFFIX, PolicySet, parse_folder
 from redoubt.authz.testing import Case, Report, read_cases, run
+from redoubt.authz.text import laid_out
 
 FAILED = 1
 Percent = typer.Option(min=0, max=100)
@@ -60,14 +60,14 @@ def format_files(
     """Lay out *.cedar files in Cedar's way, comments kept: all of them, or none where one cannot be."""
     try:
         texts = {path: path.read_text("utf-8") for path in sorted(directory.glob(f"*{POLICY_SUFFIX}"))}
-        laid_out = {path: _formatted(text) for path, text in texts.items()}
+        formatted = {path: laid_out(text) for path, text in texts.items()}
     except ValueError as error:
         typer.echo(f"nothing was changed: {error}", err=True)
         raise typer.Exit(FAILED) from error
-    touched = [path for path, text in laid_out.items() if text != texts[path]]
+    touched = [path for path, text in formatted.items() if text != texts[path]]
     if not check:
         try:
-            replace_all({path: laid_out[path] for path in touched})
+            replace_all({path: formatted[path] for path in touched})
         except OSError as error:
             typer.echo(f"nothing was changed: {error.strerror}: {error.filename}", err=True)
             raise typer.Exit(FAILED) from error
@@ -102,10 +102,6 @@ def replace_all(texts: Mapping[Path, str]) -> None:
             for old, path in done:
                 old.replace(path)
             raise
-
-
-def _formatted(text: str) -> str:
-    return cedarpy.format_policies(text).rstrip("\n") + "\n" if text.strip() else text
 
 
 def changed_ids(new: PolicySet, old: PolicySet) -> frozenset[str]:

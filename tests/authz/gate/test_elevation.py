@@ -216,6 +216,17 @@ def _differs_only_as_granted(policies: PolicySet, found: Witness) -> bool:
     return True
 
 
+def test_one_action_that_writes_two_kinds_of_edges_is_judged_for_both_together() -> None:
+    """I join a team that is in nothing, while the same action puts that team into what gives."""
+    read = may("read", 'principal in Org::"x" && principal in Team::"t"')
+    writer = may("join", 'resource == Team::"t" && !(principal in Team::"t")')
+    bad = build(read, writer, user="by join", team="by join")
+    assert len(elevation_refusals(bad, budget_seconds=20)) == 1
+    good = build(read, may("join", 'resource == Team::"u"'), user="by join", team="by join")
+    assert elevation_refusals(build(read, may("join", "false"), user="by join", team="by join")) == []
+    assert elevation_refusals(good, budget_seconds=20) != []  # who is in t and u gains by what u is put into
+
+
 def test_what_a_witness_says_is_what_is_replayed() -> None:
     bad = build(may("read", "principal.ok"), SELF, user="by promote")
     (found,) = elevations(bad, read_schema(bad.schema_text), judged_writes(bad), 20)

@@ -165,6 +165,30 @@ def test_a_declared_invariant_is_one_that_no_permit_reaches() -> None:
     assert allows(breach.witness, kept.engine, kept.schema) is True
 
 
+def test_an_invariant_that_is_called_like_a_standing_one_takes_nothing_from_it() -> None:
+    decoy = (
+        '@id("tenant") @invariant forbid (principal, action, resource) when { context.risk > 100 };'
+        '@id("nobody") @invariant forbid (principal, action, resource) when { context.risk > 100 };'
+    )
+    found = judged(shop(more=decoy + OUTSIDE))
+    assert "tenant" in {item.rule for item in found.breaches}
+
+
+def test_a_new_resource_without_a_tenant_is_outside_where_people_have_one() -> None:
+    given = source()
+    text = '@id("x") permit (principal in Role::"support", action == Action::"Memo.read", resource is Memo);'
+    schema = given.schema.replace("{", "{{").replace("}", "}}") + (
+        'entity Memo;\n{}action "Memo.read" appliesTo {{ principal: [User], resource: [Memo], context: {{}} }};'
+    )
+    new, said = (
+        parse(PolicySource(schema.format(note), {**given.policies, "z.cedar": text}))
+        for note in ("", '@outside("tenant") ')
+    )
+    assert {item.rule for item in judged(new).breaches} == {"tenant"}
+    assert verdicts(judged(said)) == {("User", "Memo.read"): "new"}
+    assert judged(said).breaches == ()
+
+
 def test_an_invariant_is_a_forbid() -> None:
     with pytest.raises(PolicyRejected, match="is a forbid"):
         shop(more=LOOSE.replace('@id("x")', '@id("x") @invariant'), notes=False)

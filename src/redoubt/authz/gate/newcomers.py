@@ -57,7 +57,7 @@ def tables(
             for name, groups in _groups(admission, new, schema, place, mine)[:_ROWS]:
                 cells = admission.admitted(new, schema, place, groups, deadline)
                 who = [one.uid.id for one in mine if one.uid in inside and (set(groups) <= set(one.parents))]
-                if not groups and place.principal != ANONYMOUS_TYPE:
+                if not groups and not _anonymous(place.principal):
                     who = [one.uid.id for one in mine if one.uid in inside and not one.parents]
                 rows.append({"who": name, "cells": dict(cells), "ids": who[:_NAMED], "count": len(who)})
         rows.sort(key=lambda row: row["who"] == NOBODY)
@@ -74,7 +74,7 @@ def _groups(
     admission: Any, new: PolicySet, schema: Schema, place: Environment, people: Sequence[Entity]
 ) -> list[tuple[str, tuple[EntityUid, ...]]]:
     """Return the rows of one kind of principal: each group that policies or people name, and without any."""
-    if place.principal == ANONYMOUS_TYPE:
+    if _anonymous(place.principal):
         return [(NOBODY, ())]
     above = schema.ancestor_types(place.principal)
     groups = set(admission.named_groups(new, schema, place.principal))
@@ -82,13 +82,17 @@ def _groups(
     by_id: dict[str, set[str]] = defaultdict(set)
     for uid in groups:
         by_id[uid.id].add(uid.type)
-    kinds = {kind for action in schema.actions.values() for kind in action.principals} - {ANONYMOUS_TYPE}
+    kinds = {kind for action in schema.actions.values() for kind in action.principals if not _anonymous(kind)}
     prefix = f"{place.principal}: " if len(kinds) > 1 else ""
     rows = [
         (prefix + (uid.id if len(by_id[uid.id]) == 1 else str(uid)), (uid,))
         for uid in sorted(groups, key=str)
     ]
     return [*rows, (prefix + NO_ROLE, ())]
+
+
+def _anonymous(kind: str) -> bool:
+    return kind.rpartition("::")[2] == ANONYMOUS_TYPE
 
 
 def table_lines(found: Mapping[str, Any], names: Mapping[str, str] | None = None) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Standing invariants: what every allow of a set must keep, whoever wrote its permits and whoever approves them.
 
-Two hold for every environment that is new. *tenant*: where a resource has a tenant, the principal has the same. *nobody*:
-who is not logged in (the type `Anonymous`) is denied. An action that is meant to go beyond says so in the reviewed schema:
+Two hold for every environment that is new. *tenant*: where principal or resource has a tenant, the other has the same.
+*nobody*: who is not logged in (the type `Anonymous`, in any namespace) is denied. An action that is meant to go beyond says so in the reviewed schema:
 `@outside("nobody")`, `@outside("tenant")`, `@outside("tenant, nobody")`.
 
 Others the owner declares: a forbid with `@invariant("why")` stops what it forbids at run time, as any forbid does, and here the
@@ -70,8 +70,9 @@ def _rules(verdict: EnvironmentVerdict, schema: Schema) -> list[str]:
     if not verdict.fresh or verdict.verdict == "equal":
         return []
     beyond = outside(schema.actions[place.action])
-    found = [TENANT] if "tenant" in schema.entities[place.resource].shape.attributes else []
-    found += [NOBODY] if place.principal == ANONYMOUS_TYPE else []
+    ends = (place.principal, place.resource)
+    found = [TENANT] if any("tenant" in schema.entities[kind].shape.attributes for kind in ends) else []
+    found += [NOBODY] if place.principal.rpartition("::")[2] == ANONYMOUS_TYPE else []
     return [rule for rule in found if rule not in beyond]
 
 
@@ -86,13 +87,14 @@ def _breaches(
     deadline: float,
 ) -> Iterator[Breach]:
     permits = [item for item in theirs if item.applies(schema, place)]
-    for rule in [*rules, *forbids]:
+    against: list[tuple[str, Bound | None]] = [(rule, None) for rule in rules]
+    against += list(forbids.items())
+    for rule, forbid in against:
         world = World(schema, deadline)
         compiler = Cached(world, schema, place)
         may = decision(compiler, permits)
-        against = forbids.get(rule)
-        if against is not None:
-            broken = compiler.policy(against.policy, against.slots).satisfied
+        if forbid is not None:
+            broken = compiler.policy(forbid.policy, forbid.slots).satisfied
         else:
             kept = None if rule == NOBODY else same_tenant(world, compiler)
             broken = TRUE if kept is None else negated(kept)  # who can have no tenant has not the resource's
@@ -104,9 +106,12 @@ def _breaches(
             raise Unsupported(found.why)
         if found.possible:
             request = Reader(world, found.model).request(compiler)
-            if not _shows(request, new, rest, rule in forbids, rule):
+            declared = forbid is not None
+            if not _shows(request, new, rest, declared, rule):
                 raise Unsupported("the solver's witness does not replay on the reference engine")
-            yield Breach(_name(new, rule), place, _small(request, new, rest, rule, forbids, deadline))
+            small = minimised(request, new if declared else None, rest, deadline=deadline)
+            shown = small if _shows(small, new, rest, declared, rule) else request
+            yield Breach(_name(new, rule) if declared else rule, place, shown)
 
 
 def _shows(request: AuthzRequest, new: PolicySet, rest: PolicySet, declared: bool, rule: str) -> bool:
@@ -120,28 +125,12 @@ def _shows(request: AuthzRequest, new: PolicySet, rest: PolicySet, declared: boo
     return rule == NOBODY or ends[0] is None or ends[1] is None or ends[0] != ends[1]
 
 
-def _small(
-    request: AuthzRequest,
-    new: PolicySet,
-    rest: PolicySet,
-    rule: str,
-    forbids: Mapping[str, Bound],
-    deadline: float,
-) -> AuthzRequest:
-    """Return a smaller request that shows the same."""
-    if rule in forbids:
-        return minimised(request, new, rest, deadline=deadline)
-    small = minimised(request, None, rest, deadline=deadline)
-    return small if _shows(small, new, rest, False, rule) else request
-
-
 def _without(policies: PolicySet, declared: frozenset[str]) -> PolicySet:
     """Return the set without its invariants."""
     kept = {name: policy for name, policy in policies.policies.items() if name not in declared}
     return unchecked(kept, policies.schema_text)
 
 
-def _name(policies: PolicySet, rule: str) -> str:
-    policy = policies.policies.get(rule)
-    why = "" if policy is None else str(policy.get("annotations", {}).get(INVARIANT) or "")
-    return f"{rule} ({why})" if why else rule
+def _name(policies: PolicySet, identity: str) -> str:
+    why = str(policies.policies[identity].get("annotations", {}).get(INVARIANT) or "")
+    return f"{identity} ({why})" if why else identity

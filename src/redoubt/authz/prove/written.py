@@ -155,8 +155,9 @@ class Written(World):
                 for change, reach in reached
             ]
             yield implies(both(now, negated(was)), either(*through))
-        for change in self.changes:
-            yield from self._ends(change)
+        writing = [change for change in self.changes if change.edges]
+        if len(writing) == 1:  # of several, one may change what another's end leads to
+            yield from self._ends(writing[0])
 
     def _ends(self, change: Change) -> Iterator[Any]:
         """Yield what a target gets or loses: what the entities lead to that its edges are limited to."""
