@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import z3
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from cedarpy import pst
 
 from ..models import EntityUid
@@ -34,11 +36,12 @@ class Bound:
 
     policy: pst.Template
     slots: Mapping[str, pst.EntityUid]
+    text: str = field(default="", eq=False)
 
     @property
     def key(self) -> Any:
-        """Return what two policies that say the same have alike."""
-        return self.policy, tuple(sorted((name, str(uid)) for name, uid in self.slots.items()))
+        """Return what two policies that say the same have alike: their canonical text, where it is known."""
+        return self.text or self.policy, tuple(sorted((name, str(uid)) for name, uid in self.slots.items()))
 
     def applies(self, schema: Schema, environment: Environment) -> bool:
         """Say whether types and action alone leave the policy in play."""
@@ -49,13 +52,32 @@ class Bound:
         )
 
 
-def bound(policies: PolicySet) -> dict[str, Bound]:
-    """Return every policy and link by id."""
-    tree = policies.engine.to_pst()
-    found = {name: Bound(_plain(policy), {}) for name, policy in tree.static_policies.items()}
+_Texts = tuple[tuple[str, str], ...]
+
+
+def bound(policies: PolicySet) -> Mapping[str, Bound]:
+    """Return every policy and link by id; what was read of a set is kept, for the next edit is compared with it again."""
+    return _bound(policies.engine, tuple(policies.texts.items()))
+
+
+@lru_cache(maxsize=8)
+def _bound(engine: Any, texts: _Texts) -> Mapping[str, Bound]:
+    tree, said = engine.to_pst(), dict(texts)
+    found = {
+        name: Bound(_plain(policy), {}, _unannotated(said.get(name, "")))
+        for name, policy in tree.static_policies.items()
+    }
     for link in tree.template_links:
         found[link.new_id] = Bound(_plain(tree.templates[link.template_id]), link.values)
-    return found
+    return MappingProxyType(found)
+
+
+def _unannotated(text: str) -> str:
+    """Return a canonical text without its annotations, each of which has a line of its own before the policy."""
+    lines = text.split("\n")
+    while lines and lines[0].startswith("@"):
+        del lines[0]
+    return "\n".join(lines)
 
 
 def compared(
@@ -77,6 +99,13 @@ def compared(
     unchanged = old_schema == new_schema
     verdicts: list[EnvironmentVerdict] = []
     for environment in new_schema.environments():
+        if (
+            environment in known
+            and unchanged
+            and was.about(environment.action) == will.about(environment.action)
+        ):
+            verdicts.append(EnvironmentVerdict(environment, "equal"))
+            continue
         ours, theirs = was.of(old_schema, environment), will.of(new_schema, environment)
         if environment in known and unchanged and _same(ours, theirs):
             verdicts.append(EnvironmentVerdict(environment, "equal"))
@@ -179,6 +208,9 @@ class _Query:
 
     def verdict(self, ours: list[Bound], theirs: list[Bound]) -> EnvironmentVerdict:
         """Judge an environment that both sets have."""
+        glance = self._by_what_changed(ours, theirs)
+        if glance is not None:
+            return glance
         was, will = decision(self.before, ours), decision(self.after, theirs)
         more = self._ask(both(will, negated(was)))
         if more.possible is None:
@@ -191,6 +223,36 @@ class _Query:
                 self.environment, "narrower", f"grants nothing more; whether less: {less.why}"
             )
         return EnvironmentVerdict(self.environment, "narrower" if less.possible else "equal")
+
+    def _by_what_changed(self, ours: list[Bound], theirs: list[Bound]) -> EnvironmentVerdict | None:
+        """Judge by the permits that came and went alone, or return None where that does not settle it.
+
+        What both sets have can only make a difference vanish. So where every request of the permits that came is one of
+        those that went, nothing is wider, whatever stands beside them; the other way round nothing is narrower. A
+        difference counts once it is replayed under both whole sets.
+        """
+        if self.before is not self.after:
+            return None
+        both_have = {id(item) for item in ours} & {id(item) for item in theirs}
+        went, came = ([item for item in items if id(item) not in both_have] for items in (ours, theirs))
+        if any(item.policy.effect != "permit" for item in (*went, *came)):
+            return None
+        lost, gained = (
+            either(*(self.after.policy(item.policy, item.slots).satisfied for item in items))
+            for items in (went, came)
+        )
+        more = self._ask(both(gained, negated(lost)))
+        if more.possible:
+            request = Reader(self.world, more.model).request(self.after)
+            return self._wider(more, self.old) if widens(request, self.old, self.new_set) else None
+        less = self._ask(both(lost, negated(gained)))
+        if more.possible is None or less.possible is None:
+            return None
+        if not less.possible:
+            return EnvironmentVerdict(self.environment, "equal")
+        request = Reader(self.world, less.model).request(self.after)
+        taken = widens(request, self.new_set, self.old)
+        return EnvironmentVerdict(self.environment, "narrower") if taken else None
 
     def new(self, theirs: list[Bound], before: list[Bound]) -> EnvironmentVerdict:
         """Judge an environment that no set had: where a permit of `before`, changed or not, reaches it, it is wider."""
@@ -303,6 +365,11 @@ class _Index:
                 self._named.setdefault(uid, []).append((place, item))
             else:
                 self._others.append((place, item))
+        self._of_all = frozenset(id(item) for _, item in self._others)
+
+    def about(self, action: EntityUid) -> tuple[frozenset[int], frozenset[int]]:
+        """Return which policies could be in play for an action, of whatever types: those of it, and those of any."""
+        return frozenset(id(item) for _, item in self._named.get(action, ())), self._of_all
 
     def of(self, schema: Schema, environment: Environment) -> list[Bound]:
         """Return what types and action leave in play, in the order of the set."""

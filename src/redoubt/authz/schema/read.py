@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from .errors import Misread, SchemaError
 from .human import read_human
 from .json_form import read_json
@@ -11,6 +13,7 @@ from .types import Schema
 MAX_BYTES = 2 * 1024 * 1024
 
 
+@lru_cache(maxsize=16)  # the same schema is read for every policy set that comes under it
 def read_schema(text: str, file: str = "schema.cedarschema") -> Schema:
     """Read a Cedar schema in its human or JSON form (a text that begins with a brace is JSON).
 
