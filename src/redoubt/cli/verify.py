@@ -92,7 +92,9 @@ def run(
     target: Annotated[Path | None, typer.Option(help="The target file. Default: DIR/target.yaml.")] = None,
     format_: Annotated[
         list[str] | None,
-        typer.Option("--format", help="text, json or html; repeatable, one for each --output."),
+        typer.Option(
+            "--format", help="text, json, html, or access (CSV of who may do what); one for each --output."
+        ),
     ] = None,
     output: Annotated[
         list[Path] | None,
@@ -189,7 +191,7 @@ def _plan(formats: list[str], outputs: list[Path]) -> list[tuple[str, Path | Non
         if len(formats) > 1:
             raise typer.BadParameter("several formats need an --output each", param_hint="--format")
         return [(formats[0] if formats else "text", None)]
-    endings = {".json": "json", ".html": "html", ".htm": "html", ".txt": "text"}
+    endings = {".json": "json", ".html": "html", ".htm": "html", ".txt": "text", ".csv": "access"}
     plan: list[tuple[str, Path | None]] = []
     for at, path in enumerate(outputs):
         name = formats[at] if at < len(formats) else endings.get(path.suffix.lower(), "")

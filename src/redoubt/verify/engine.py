@@ -18,6 +18,7 @@ from redoubt.controls import Control, Evidence, Finding, Outcome, Verdict, catal
 from redoubt.core.clock import SystemClock
 from redoubt.core.ids import SystemIds
 
+from .access import Cell, merged
 from .chromium import find_chromium
 from .errors import HostRefused, LoginFailed, NoSubject, TargetInvalid, TargetUnreachable, Unshown
 from .lab import Lab, World
@@ -56,6 +57,8 @@ class Report:
     started: str
     seconds: float
     findings: tuple[Finding, ...]
+    access: tuple[Cell, ...] = ()
+    """Who may do what, as it was observed, beside what is declared."""
 
     def counts(self) -> dict[Verdict, int]:
         """Return how many controls got each verdict."""
@@ -110,12 +113,14 @@ def verify(options: Options, watcher: Watcher | None = None) -> Report:
     wanted = _wanted(options.only)
     with prepared(options, watcher.step) as world:
         findings = _run(world, wanted, options, watcher)
+        access = merged(world.notes.get("access", ()))
     return Report(
         options.subject,
         options.seed,
         started.isoformat(timespec="seconds"),
         round(clock.monotonic() - began, 1),
         tuple(findings),
+        access,
     )
 
 

@@ -77,10 +77,11 @@ class LoginEndpoint(_Foreign):
 
 
 class AuthEntry(_Foreign):
-    """One account that exists (WFC `auth[]`); `role` is ours and says which role it has."""
+    """One account that exists (WFC `auth[]`); `role` and `tenant` are ours and say which it has."""
 
     name: str
     role: str = ""
+    tenant: str = ""
     fixedHeaders: list[dict[str, str]] = []
     loginEndpointAuth: LoginEndpoint | None = None
 
@@ -302,6 +303,7 @@ class Target(_Part):
     mailbox: str | None = None
     public: list[str] = []
     access: list[Access] | None = None
+    decisions: str | None = None
     pages: list[str] = []
     webhooks: list[Webhook] = []
     money: Money | None = None

@@ -8,15 +8,13 @@ from itertools import product
 
 from ..errors import LoginFailed, NoSubject, Unshown
 from ..lab import Lab
-from ..openapi import Operation
 from ..people import Person
 from ..probe import probe
 from ..samples import sample
 from ..shadow import shadow_routes
-from ..target import call
 from ..things import Workshop
 from .escalation import cast_of_two, cross_owner, function_level, secrets_of_others
-from .table import harmless
+from .table import declared_public, harmless
 
 
 @probe("AUZ-1")
@@ -107,17 +105,6 @@ def every_route_refuses_nobody(lab: Lab) -> None:
             )
     if lab.target.access is not None:
         _roles_without_grants(lab, alice)
-
-
-def declared_public(lab: Lab, one: Operation) -> bool:
-    """Say whether anybody may call an operation: the target file says so, or it is how people and deliveries come in."""
-    opens = {
-        lab.target.register_.endpoint if lab.target.register_ else "",
-        lab.target.login.endpoint if lab.target.login else "",
-    }
-    hooks = {hook.path for hook in lab.target.webhooks}
-    logout = call(lab.target.logout)[1] if lab.target.logout else ""
-    return one.open or one.key in lab.target.public or one.path in opens | hooks | {logout}
 
 
 def _readable(lab: Lab) -> str:

@@ -1,19 +1,21 @@
-"""The declared access table, tried cell by cell: roles, owners, states, step-up and risk."""
+"""Access, tried cell by cell and held to what is declared: roles, owners, nobody, states, step-up and risk."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field, frozen
 
+from ..access import ANY, NOBODY, OTHER, OWN, TENANT, Cell, Declared, Says, Snapshot, Table, beside, observed
 from ..browser import Answer
 from ..errors import LoginFailed, Unshown
 from ..lab import Lab
 from ..openapi import Operation, Resource
 from ..people import Person, deep
 from ..probe import Attack, probe
-from ..target import Access
+from ..target import Access, call
 from ..things import Thing, Workshop
 
 
@@ -65,12 +67,11 @@ class Stock:
 
 @probe("AUZ-1")
 def decisions_follow_the_table(lab: Lab) -> None:
-    """Try every operation as every role, on one's own objects and others', with and without a fresh passkey."""
-    table = lab.target.access
-    if table is None:
-        raise Unshown(
-            "who may do what is not declared", add="access: [{as: [admin], do: [GET /admin/users]}, …]"
-        )
+    """Try every operation as every role, on one's own objects and others', with and without a fresh passkey.
+
+    What was observed is kept for the report whether or not anything is declared; what is declared is held to it.
+    """
+    sources = declarations(lab)
     people = {role: lab.person(role) for role in lab.world.people.roles()}
     everybody = list(people.values())
     for role in people:
@@ -80,69 +81,132 @@ def decisions_follow_the_table(lab: Lab) -> None:
             except (Unshown, LoginFailed):
                 continue
     stock = Stock(lab, Workshop(lab, everybody), everybody)
+    if not sources:
+        for tried in _cells(lab, stock, people, sources):
+            _keep(lab, [tried.cell])
+        raise Unshown(
+            "who may do what is not declared", add="access: [{as: [admin], do: [GET /admin/users]}, …]"
+        )
     with lab.attack(
         "try each operation as each role on own and others' objects", "allowed and refused as the table says"
     ) as attack:
-        counts = {True: 0, False: 0}
-        deletions_last = sorted(lab.api.operations, key=lambda one: one.method == "DELETE")
-        for operation, role, own in product(deletions_last, people, (True, False)):
-            if operation.open or operation.key in lab.target.public:
-                continue
-            if not own and not operation.path_parameters:
-                continue
-            decided = _cell(attack, table, stock, operation, people[role], own)
-            if decided is not None:
-                counts[decided] += 1
-        words = f"{counts[True]} cells allowed, {counts[False]} refused"
-        attack.positive("some were allowed and some refused", counts[True] and counts[False], words)
+        counts = {Says.ALLOWED: 0, Says.REFUSED: 0}
+        for tried in _cells(lab, stock, people, sources):
+            cells = beside(tried.cell, sources)
+            _keep(lab, cells)
+            for cell in cells:
+                _judge(attack, cell, tried.answer)
+            if tried.cell.observed in counts and tried.cell.role != NOBODY:
+                counts[tried.cell.observed] += 1
+        words = f"{counts[Says.ALLOWED]} cells allowed, {counts[Says.REFUSED]} refused"
+        attack.positive(
+            "some were allowed and some refused", counts[Says.ALLOWED] and counts[Says.REFUSED], words
+        )
         attack.details.append(words)
-    _risk(lab, table, people, stock)
+    if lab.target.access is not None:
+        _risk(lab, lab.target.access, people, stock)
 
 
-def _cell(
-    attack: Attack, table: list[Access], stock: Stock, operation: Operation, person: Person, own: bool
-) -> bool | None:
-    """Try one cell; return what the table says of it, None where it could not be tried."""
+def declarations(lab: Lab) -> list[Declared]:
+    """Return what is declared: by the target file, and by the app's own snapshot of decisions."""
+    found: list[Declared] = []
+    if lab.target.access is not None:
+        found.append(Table(lab.target.access))
+    if lab.target.decisions and lab.world.repo is not None:
+        path = lab.world.repo / lab.target.decisions
+        if path.is_file():
+            found.append(Snapshot.read(path))
+    return found
+
+
+@frozen
+class Tried:
+    """One cell, and the answer that filled it; None where nothing could be sent."""
+
+    cell: Cell
+    answer: Answer | None
+
+
+def _cells(lab: Lab, stock: Stock, people: dict[str, Person], sources: list[Declared]) -> Iterator[Tried]:
+    """Try every cell that can be tried: removals last, for what is gone can be read by nobody."""
+    nobody = lab.anonymous()
+    for operation in sorted(lab.api.operations, key=lambda one: one.method == "DELETE"):
+        if declared_public(lab, operation) or not (sources or _bounded(lab, operation)):
+            continue
+        for role, own in product(people, (True, False)):
+            if own or operation.path_parameters:
+                yield _cell(stock, operation, people[role], own, sources)
+        first = next(iter(people.values()))
+        thing = stock.get(operation, first, True) or stock.get(operation, first, False)
+        if thing is not None or not operation.path_parameters:
+            path = operation.at(id=thing.id if thing else "")
+            answer = nobody.send(operation.method, path, json=harmless(operation))
+            says = observed(answer.status, objects=bool(thing), nobody=True, operation=operation)
+            cell = Cell(operation.key, operation.permission, NOBODY, NOBODY, says, answer.status)
+            yield Tried(cell, answer)
+
+
+def _bounded(lab: Lab, operation: Operation) -> bool:
+    """Say whether trying an undeclared operation disturbs nothing but objects of the probe's own."""
+    return (
+        operation.method == "GET"
+        or bool(operation.path_parameters)
+        or bool(operation.body is not None and lab.api.required(operation.body))
+    )
+
+
+def _cell(stock: Stock, operation: Operation, person: Person, own: bool, sources: list[Declared]) -> Tried:
+    """Try one cell."""
     thing = stock.get(operation, person, own) if operation.path_parameters else None
+    relation = ANY if not operation.path_parameters else OWN if own else OTHER
+    if thing is not None and not own and _apart(person, thing.owner):
+        relation = TENANT
+    cell = Cell(operation.key, operation.permission, person.role, relation, Says.UNSAID)
     if operation.path_parameters and thing is None:
-        return None
-    lines = granting(table, person.role, operation)
-    fitting = [one for one in lines if _fits(one, own, thing)]
+        return Tried(cell, None)
+    if thing is not None and any(one.by_state(cell) for one in sources):
+        body = thing.reread().json()
+        cell = evolve(cell, state=str(deep(body, "status") or deep(body, "state") or ""))
     answer = person.browser.send(
         operation.method, operation.at(id=thing.id if thing else ""), json=harmless(operation)
     )
-    verdict = said_yes(answer, operation)
-    if verdict is None:
-        return None
-    whose = "" if thing is None else " on their own" if own else " on another's"
-    if not fitting:
-        attack.check(not verdict, f"{person.role} may {operation.key}{whose}, which the table denies", answer)
-        return False
-    if all(one.step_up for one in fitting):
-        asked = not verdict and answer.status == 401
-        attack.check(asked, f"{person.role} may {operation.key}{whose} without a fresh passkey", answer)
-        return False
-    if not verdict:
-        attack.unclear(
-            f"{person.role} is refused {operation.key}{whose} ({answer.status}), which the table allows"
-        )
-    return True
+    says = observed(answer.status, objects=thing is not None, nobody=False, operation=operation)
+    return Tried(evolve(cell, observed=says, status=answer.status), answer)
 
 
-def granting(table: list[Access], role: str, operation: Operation) -> list[Access]:
-    """Return the lines of the table that name an operation for a role, whatever their conditions."""
-    names = {operation.key, operation.permission}
-    return [one for one in table if role in one.roles and names & set(one.do)]
+def _apart(one: Person, other: Person) -> bool:
+    """Say whether two people's accounts name different tenants."""
+    first, second = (person.account.tenant if person.account else "" for person in (one, other))
+    return bool(first and second and first != second)
 
 
-def _fits(line: Access, own: bool, thing: Thing | None) -> bool:
-    if line.own and not own and thing is not None:
-        return False
-    if line.states and thing is not None:
-        body = thing.reread().json()
-        state = deep(body, "status") or deep(body, "state")
-        return state is None or state in line.states
-    return True
+def _judge(attack: Attack, cell: Cell, answer: Answer | None) -> None:
+    """Hold a cell to what is declared of it."""
+    if answer is None or cell.observed is Says.UNSAID:
+        return
+    if cell.declared is Says.STEP_UP:
+        asked = cell.observed is Says.REFUSED and (answer.status == 401 or cell.role == NOBODY)
+        attack.check(asked, f"{cell.words()} is done without a fresh passkey", answer)
+    elif cell.wider:
+        attack.broke(f"{cell.words()} is allowed, which the {cell.source} denies", answer)
+    elif cell.differs:
+        attack.unclear(f"{cell.words()} is refused ({answer.status}), which the {cell.source} allows")
+
+
+def _keep(lab: Lab, cells: list[Cell]) -> None:
+    """Keep cells for the report."""
+    lab.world.notes.setdefault("access", []).extend(cells)
+
+
+def declared_public(lab: Lab, one: Operation) -> bool:
+    """Say whether anybody may call an operation: the target file says so, or it is how people and deliveries come in."""
+    opens = {
+        lab.target.register_.endpoint if lab.target.register_ else "",
+        lab.target.login.endpoint if lab.target.login else "",
+    }
+    hooks = {hook.path for hook in lab.target.webhooks}
+    logout = call(lab.target.logout)[1] if lab.target.logout else ""
+    return one.open or one.key in lab.target.public or one.path in opens | hooks | {logout}
 
 
 def harmless(operation: Operation) -> Any:

@@ -10,9 +10,9 @@ from ..lab import Lab
 from ..openapi import Operation
 from ..probe import Attack, probe
 from ..things import Workshop
-from .authorization import declared_public
 from .escalation import cast_of_two, cross_owner, function_level
 from .identity import read_cookies
+from .table import declared_public
 from .webhooks import replay_deliveries
 
 _TRACE = re.compile(

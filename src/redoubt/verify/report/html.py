@@ -9,6 +9,7 @@ from html import escape
 from redoubt.controls import Area, Control, Evidence, Exchange, Finding, Outcome, Verdict, catalogue
 
 from ..engine import Report
+from .access import LEGEND, compact, differences
 from .style import STYLE
 
 _MARKS = {
@@ -32,6 +33,7 @@ def as_html(report: Report) -> str:
     digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     links = "".join(f'<li><a href="#{area.key}">{escape(area.title)}</a></li>' for area in areas)
+    links += '<li><a href="#access">Access, as observed</a></li>' if report.access else ""
     sections = "".join(_area(area, by_id) for area in areas)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -42,7 +44,7 @@ def as_html(report: Report) -> str:
         f"<header><h1>{escape(_headline(report))}</h1>"
         f'<p class="sub">{escape(report.subject)} · {escape(report.started)} · {report.seconds:.0f} s · seed {report.seed}</p>'
         f'{_sums(report)}<nav aria-label="Areas"><ul>{links}</ul></nav></header>'
-        f'<main id="verdicts">{sections}</main>'
+        f'<main id="verdicts">{sections}{_access(report)}</main>'
         "<footer><p>Proven means that the named attacks ran, that their positive controls held, and that none succeeded. "
         "It names its attacks; it never says that an app is secure. Not shown is no pass: each says what would show it. "
         "Secrets are masked as &lt;kind:owner&gt;.</p></footer></body></html>\n"
@@ -78,6 +80,45 @@ def _area(area: Area, by_id: dict[str, Finding]) -> str:
         f'<section aria-labelledby="{area.key}"><h2 id="{area.key}">{escape(area.title)} '
         f'<small class="refs">{proven} of {len(shown)} proven</small></h2>{rows}</section>'
     )
+
+
+def _access(report: Report) -> str:
+    """Return the observed access as a table; what differs from what is declared leads to its control."""
+    roles, lines = compact(report)
+    if not lines:
+        return ""
+    head = "".join(f'<th scope="col">{escape(role)}</th>' for role in roles)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(line.operation)}</th>'
+        + "".join(f"<td>{_marked(line.marks[role])}</td>" for role in roles)
+        + "</tr>"
+        for line in lines
+    )
+    ids = {finding.control for finding in report.findings}
+    told = "".join(f"<li>{_linked(one, ids)}</li>" for one in differences(report))
+    named = f'<ul class="pos" aria-label="Differences">{told}</ul>' if told else ""
+    return (
+        '<section aria-labelledby="access"><h2 id="access">Access, as observed</h2>'
+        f'<p class="refs">{escape(LEGEND)}.</p>{named}'
+        f'<div class="wide" tabindex="0"><table class="access"><tr><td></td>{head}</tr>{rows}</table></div></section>'
+    )
+
+
+def _marked(marks: str) -> str:
+    """Return a role's marks, each that differs set off."""
+    return " ".join(
+        f'<b class="tag broke">{escape(one)}</b>' if one.endswith("!") else escape(one)
+        for one in marks.split(" ")
+    )
+
+
+def _linked(words: str, ids: set[str]) -> str:
+    """Return a sentence whose control, where the report holds it, is a link to its verdict."""
+    text = escape(words)
+    for one in ("AUZ-1", "AUZ-7"):
+        if one in ids:
+            text = text.replace(f"({one}:", f'(<a href="#{one}">{one}</a>:')
+    return text
 
 
 def _control(control: Control, finding: Finding) -> str:

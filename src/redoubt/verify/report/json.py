@@ -7,9 +7,11 @@ from typing import Any
 
 from redoubt.controls import Outcome, Verdict, catalogue
 
+from ..access import ANY, NOBODY, OTHER, OWN, TENANT, Says
 from ..engine import Report
+from .access import in_order
 
-VERSION = 1
+VERSION = 2
 
 
 def as_json(report: Report) -> str:
@@ -33,6 +35,7 @@ def document(report: Report) -> dict[str, Any]:
         "seconds": report.seconds,
         "summary": {str(verdict): count for verdict, count in report.counts().items()},
         "controls": controls,
+        "access": [one.as_json() for one in in_order(report.access)],
     }
 
 
@@ -72,6 +75,25 @@ def schema() -> dict[str, Any]:
         evidence={"type": "array", "items": evidence},
     )
     count = {"type": "integer", "minimum": 0}
+    cell = _object(
+        operation={**text, "description": "METHOD and path, as the app's description has them."},
+        permission=text,
+        role={**text, "description": "A role of the target file, or nobody."},
+        relation={
+            "enum": [ANY, OWN, OTHER, TENANT, NOBODY],
+            "description": "Whose the object is to the role; any where the operation is about none.",
+        },
+        state={**text, "description": "The state of the object, where access is declared by it."},
+        declared={"enum": [str(one) for one in Says], "description": "Empty where nothing says it."},
+        source={**text, "description": "What declares it: target file or decision snapshot."},
+        observed={
+            "enum": [str(one) for one in Says],
+            "description": "Empty where it was not tried or not told.",
+        },
+        status={"type": "integer", "description": "0 where nothing was sent."},
+        differs={"type": "boolean", "description": "Observed and declared contradict each other."},
+        control={**text, "description": "The control whose verdict a difference bears on."},
+    )
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A report of redoubt verify",
@@ -84,6 +106,11 @@ def schema() -> dict[str, Any]:
             seconds={"type": "number"},
             summary=_object(**{str(one): count for one in Verdict}),
             controls={"type": "array", "items": control},
+            access={
+                "type": "array",
+                "items": cell,
+                "description": "Who may do what, as it was observed, beside what is declared.",
+            },
         ),
     }
 

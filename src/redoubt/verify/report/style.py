@@ -30,6 +30,8 @@ nav a:hover{border-color:var(--soft)}a:focus-visible,summary:focus-visible,pre:f
 .attack p{margin:.3rem 0;overflow-wrap:anywhere}ul.pos{list-style:none;padding:0;margin:.3rem 0;font-size:.92rem}details details>summary{cursor:pointer;color:var(--soft);font-size:.92rem;padding:.2rem 0}
 pre{background:var(--code);border-radius:.5rem;padding:.7rem .85rem;overflow:auto;max-height:20rem;font:.8rem/1.5 ui-monospace,SFMono-Regular,Menlo,monospace;white-space:pre-wrap;overflow-wrap:anywhere;margin:.35rem 0}
 .ex{margin:.7rem 0}.ex h5{margin:0;font-size:.86rem;font-weight:600;overflow-wrap:anywhere}footer{color:var(--soft);font-size:.9rem;margin:3rem auto 2.5rem}
+.wide{overflow-x:auto}.access{border-collapse:collapse;font-size:.88rem;background:var(--card)}.access th,.access td{border:1px solid var(--line);padding:.25rem .6rem;text-align:left;font-weight:400;white-space:nowrap}
+.access tr:first-child th{font-weight:600}.access th[scope=row]{font-family:ui-monospace,SFMono-Regular,Menlo,monospace}
 @media(max-width:40rem){.control>summary{grid-template-columns:auto 1fr}.control>summary h3{grid-column:1/-1}header{padding-top:1.5rem}}
 @media print{body{background:#fff}.control{break-inside:avoid}}
 """

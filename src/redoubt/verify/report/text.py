@@ -7,6 +7,7 @@ import textwrap
 from redoubt.controls import Outcome, Verdict, catalogue
 
 from ..engine import Report
+from .access import LEGEND, compact, differences
 
 MARKS = {
     Verdict.PROVEN: "✓ proven",
@@ -37,6 +38,7 @@ def as_text(report: Report) -> str:
                 if finding.add:
                     lines += _wrapped(f"add: {finding.add}")
         lines.append("")
+    lines += _access(report)
     counts = report.counts()
     lines.append(
         ", ".join(f"{counts[verdict]} {verdict.words}" for verdict in Verdict)
@@ -46,6 +48,24 @@ def as_text(report: Report) -> str:
         "Proven means: the named attacks ran and failed, and their positive controls held. It never means secure."
     )
     return "\n".join(lines) + "\n"
+
+
+def _access(report: Report) -> list[str]:
+    """Return the observed access as a table, with its differences named below."""
+    roles, shown = compact(report)
+    if not shown:
+        return []
+    first = max(len(one.operation) for one in shown)
+    widths = [max(len(role), *(len(one.marks[role]) for one in shown)) for role in roles]
+    rows = [("", dict(zip(roles, roles, strict=True))), *((one.operation, one.marks) for one in shown)]
+    lines = [
+        "Access, as observed",
+        *textwrap.wrap(f"({LEGEND})", 110, initial_indent="  ", subsequent_indent="   "),
+    ]
+    for operation, marks in rows:
+        cells = "  ".join(f"{marks[role]:<{width}}" for role, width in zip(roles, widths, strict=True))
+        lines.append(f"  {operation:<{first}}  {cells}".rstrip())
+    return [*lines, *(line for one in differences(report) for line in _wrapped(f"! {one}")), ""]
 
 
 def _wrapped(text: str) -> list[str]:
