@@ -64,6 +64,18 @@ MUTANTS = (
     ),
     Mutant(
         "AUZ-1",
+        "the-target-file-was-widened-with-the-policy",  # what the app's own snapshot of decisions says stands against both
+        [
+            READ_BY_ALL,
+            app(
+                "target.yaml",
+                "  do: [Customer.read, Customer.update, Customer.delete, Order.read]\n  own: true\n",
+                "  do: [Customer.read, Customer.update, Customer.delete]\n  own: true\n- as: [customer]\n  do: [Order.read]\n",
+            ),
+        ],
+    ),
+    Mutant(
+        "AUZ-1",
         "everybody-has-stepped-up",
         [library(_ENFORCE, '"step_up": caller.step_up if step_up is None else step_up,', '"step_up": True,')],
     ),
