@@ -60,6 +60,7 @@ def test_buy_refund_and_approve_as_people_do(shop: RunningShop) -> None:
         operator.page.fill('input[name="price"]', "120.00")
         operator.page.click("main form button[type=submit]")
         operator.page.wait_for_url(lambda url: not url.endswith("/products/new"))
+        desk_url = operator.page.url
         with operator.page.expect_navigation():
             operator.page.click('form[action$="/publish"] button')
 
@@ -147,6 +148,25 @@ def test_buy_refund_and_approve_as_people_do(shop: RunningShop) -> None:
             return [one["amount"] for one in refunds] == [12000]
 
         eventually(refunded, "the provider has exactly this refund")
+
+        # A dearer desk waits; finance sees which order would have come to more, and signs that.
+        operator.goto(f"{desk_url}/edit")
+        operator.page.fill('input[name="price"]', "150.00")
+        operator.page.fill('input[name="price.reason"]', "walnut became dearer")
+        operator.page.click("main form button[type=submit]")
+        operator.page.wait_for_url("**/prices")
+        waiting = operator.page.get_attribute('main a[href^="/console/approvals/"]', "href")
+        customer.goto(desk_url)
+        assert "120.00 EUR" in customer.text()
+        finance.goto(f"{base}{waiting}")
+        for text in (order_id, "240.00 EUR", "300.00 EUR", "60.00 EUR"):
+            assert text in finance.text()
+        finance.page.click("form[data-passkey-approve] button")
+        finance.page.wait_for_function("() => document.querySelector('h1 .tag')?.textContent === 'approved'")
+        customer.goto(desk_url)
+        assert "150.00 EUR" in customer.text()
+        customer.goto(order_url)
+        assert "240.00 EUR" in customer.text()
         assert made.console_errors() == []
 
 

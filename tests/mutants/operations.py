@@ -72,6 +72,18 @@ MUTANTS = (
     ),
     Mutant(
         "OPS-8",
+        "a-change-over-an-old-price-counts",  # neither the service nor the database looks what it was rehearsed over
+        [
+            library("payments/prices/service.py", "        if head.version != proposal.base:\n", "        if head.version < proposal.base:\n"),
+            library(
+                "payments/migrations/0002_prices.py",
+                "(NEW.version > 1 AND NOT EXISTS ({_approved()}))",
+                "(NEW.version > 1 AND 1 = 0)",
+            ),
+        ],
+    ),
+    Mutant(
+        "OPS-8",
         "the-dry-run-leaves-an-order-out",
         [library("payments/prices/rehearsal.py", "    for order in orders:\n", "    for order in orders[1:]:\n")],
     ),

@@ -45,7 +45,7 @@ class Prices:
 
         Raises PriceConflict where the price is that already or `amount` is none, PriceStale for an unknown price.
         """
-        head = self._head(tx, key, lock=False)
+        head = self._head(tx, key)
         _demand_change(head, amount)
         since = self._core.clock.now() - timedelta(days=WINDOW.days)
         orders = self._rows.orders(tx, key, since, WINDOW.most)
@@ -75,7 +75,7 @@ class Prices:
         Asking again for the same while it waits returns what waits. Raises PriceStale where another price counts
         than the one it was rehearsed over, PriceConflict for a bad reason or where too much waits already.
         """
-        head, amount = self._head(tx, key, lock=True), int(evidence["new"])
+        head, amount = self._head(tx, key), int(evidence["new"])
         _demand_change(head, amount)
         if (head.version, head.amount) != (evidence["base"], evidence["old"]):
             raise PriceStale(
@@ -137,7 +137,7 @@ class Prices:
         if (proposal.author, proposal.reason) != (approval.requester, approval.ticket):
             raise ApprovalStale("the request names another author or reason than its proposal.")
         key, now = proposal.key, self._core.clock.now()
-        head = store.head(tx, key, lock=True)
+        head = store.head(tx, key)
         if head is None or not genuine(head, self._core.keys):
             raise ApprovalStale("the price that counts was not set by this app.")
         if head.version != proposal.base:
@@ -161,8 +161,8 @@ class Prices:
         _record(tx, self._core, "changed", key, actor, proposal.currency, data, None)
         return {"price": f"{key.entity}.{key.field}", "row": key.row, "version": version.version}
 
-    def _head(self, tx: Tx, key: PriceKey, *, lock: bool) -> PriceVersion:
-        head = store.head(tx, key, lock=lock)
+    def _head(self, tx: Tx, key: PriceKey) -> PriceVersion:
+        head = store.head(tx, key)
         if head is None:
             raise PriceStale("there is no such price.")
         if not genuine(head, self._core.keys):

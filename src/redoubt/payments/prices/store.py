@@ -75,10 +75,13 @@ def insert_version(tx: Tx, one: PriceVersion) -> None:
     )  # fmt: skip
 
 
-def head(tx: Tx, key: PriceKey, *, lock: bool = False) -> PriceVersion | None:
-    """Return the version that counts, or None for a row that never had this price; `lock` holds it until the end."""
+def head(tx: Tx, key: PriceKey) -> PriceVersion | None:
+    """Return the version that counts, or None for a row that never had this price.
+
+    Nothing is locked: of two next versions the primary key lets one in, and whoever changes a row holds its lock first.
+    """
     query = sa.select(versions).where(*_is(versions, key)).order_by(versions.c.version.desc()).limit(1)
-    row = tx.execute(query.with_for_update() if lock else query).mappings().one_or_none()
+    row = tx.execute(query).mappings().one_or_none()
     return None if row is None else _version(row)
 
 
