@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -142,6 +142,70 @@ def test_a_route_with_two_permissions_is_refused() -> None:
 
     with pytest.raises(UnguardedRoutes, match="two permissions"):
         permission_of(app.routes[0])
+
+
+def routers(*, deeper: bool) -> FastAPI:
+    """An app whose routes declare nothing: what their router was included with does."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    orders, console, outer = APIRouter(), APIRouter(), APIRouter()
+
+    @orders.get("/{key}")
+    async def read(key: str) -> dict[str, str]:
+        ran.append(key)
+        return {"id": key}
+
+    @console.get("/console")
+    async def view() -> str:
+        ran.append("console")
+        return "console"
+
+    judged = [Depends(requires("Order.read", resource=load_order))]
+    if deeper:
+        outer.include_router(orders, dependencies=judged)
+        app.include_router(outer, prefix="/orders")
+    else:
+        app.include_router(orders, prefix="/orders", dependencies=judged)
+    app.include_router(console, dependencies=[Depends(requires("Console.view"))])
+    return app
+
+
+@pytest.mark.parametrize("deeper", [False, True])
+async def test_what_a_router_is_included_with_declares_for_its_routes(
+    core: Core, enforcer: Enforcer, deeper: bool
+) -> None:
+    app = routers(deeper=deeper)
+    check_routes(app, policies())
+    assert guard_routes(app, enforcer.enforce) == 2
+    before = decided(core)
+    one = client(app)
+    assert (await one.ask("GET", "/orders/mine", CUSTOMER)).json()["id"] == "mine"
+    assert decided(core) == before + 1
+    assert await answers(one) == EXPECTED
+
+
+def test_a_router_that_is_included_under_two_permissions_stops_the_start() -> None:
+    app, router = FastAPI(openapi_url=None, docs_url=None, redoc_url=None), APIRouter()
+    router.add_api_route("/x", lambda: "x")
+    app.include_router(router, prefix="/a", dependencies=[Depends(requires("Console.view"))])
+    app.include_router(router, prefix="/b", dependencies=[Depends(requires("Order.create"))])
+    with pytest.raises(UnguardedRoutes, match="/b/x: is the route of /a/x included again"):
+        check_routes(app, policies())
+
+
+async def test_the_second_of_two_permissions_lets_nothing_through_that_the_first_decided(
+    core: Core, enforcer: Enforcer
+) -> None:
+    app, router = FastAPI(openapi_url=None, docs_url=None, redoc_url=None), APIRouter()
+    router.add_api_route("/x", lambda: ran.append("x"))
+    app.include_router(router, prefix="/a", dependencies=[Depends(requires("Console.view"))])
+    app.include_router(router, prefix="/b", dependencies=[Depends(requires("Order.create"))])
+    app.add_exception_handler(Problem, lambda request, problem: problem_response(problem, None))  # type: ignore[arg-type]
+    guard_routes(app, enforcer.enforce)  # without the check that stops the start
+    one = client(app)
+    assert (await one.ask("GET", "/a/x", OPERATOR)).status_code == 200
+    ran.clear()
+    assert (await one.ask("GET", "/b/x", OPERATOR)).status_code == 500
+    assert ran == []
 
 
 def plain() -> FastAPI:

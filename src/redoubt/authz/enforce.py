@@ -26,7 +26,7 @@ from .access import APP_TYPE, COLLECTION_TYPE
 from .decide import Decider
 from .head import PolicyHead
 from .models import AuthzRequest, Caller, Decision, Entity, app_entity
-from .permits import Permission, permission_of, walk
+from .permits import Permission, walk
 
 _log = logging.getLogger("redoubt.authz")
 
@@ -244,7 +244,7 @@ def guard_routes(
     """
     guarded = 0
     for leaf in walk(routes):
-        permission = permission_of(leaf.route) or Permission("action")
+        permission = leaf.permission or Permission("action")
         wrap_route(leaf.route, permission, enforce, caller_of=caller_of, refuse=refuse)
         guarded += 1
     return guarded

@@ -83,13 +83,14 @@ def own_account(*, step_up: bool = False) -> Callable[[Endpoint], Endpoint]:
     return _attach(Permission("self", step_up=step_up))
 
 
-def permission_of(route: Any) -> Permission | None:
+def permission_of(route: Any, dependant: Any = None) -> Permission | None:
     """Return what `route`, its endpoint, its mounted app or one of its FastAPI dependencies declares.
 
-    Raises UnguardedRoutes where two of them declare something.
+    `dependant` stands for the route's own where a router that holds it was included with more. Raises UnguardedRoutes
+    where two of them declare something.
     """
     found = _declared(route)
-    depended = list(_depended(getattr(route, "dependant", None)))
+    depended = list(_depended(dependant or getattr(route, "dependant", None)))
     if len({id(item) for item in (found, *depended) if item is not None}) > 1:
         raise UnguardedRoutes(
             f"{getattr(route, 'path', route)!r} declares two permissions.", hint="Keep one."
@@ -120,12 +121,19 @@ def _depended(dependant: Any) -> Iterator[Permission]:
 class Leaf:
     """A route that answers by itself: its full path, the object that handles it, and whether that can be guarded.
 
-    FastAPI rebuilds what is no API route when a router is included, so a guard put on it would be lost.
+    FastAPI rebuilds what is no API route when a router is included, so a guard put on it would be lost. `dependant` holds
+    all dependencies of a route of an included router: its own, the router's and those that it was included with.
     """
 
     path: str
     route: Any
     guardable: bool = True
+    dependant: Any = None
+
+    @property
+    def permission(self) -> Permission | None:
+        """What is declared for this route; raises UnguardedRoutes where that are two."""
+        return permission_of(self.route, self.dependant)
 
 
 def walk(routes: Any, prefix: str = "") -> Iterator[Leaf]:
@@ -147,17 +155,22 @@ def walk(routes: Any, prefix: str = "") -> Iterator[Leaf]:
 
 def routes_without_permission(routes: Any) -> list[str]:
     """Return the paths of all routes that declare no permission; takes `app` or `app.routes`."""
-    return [leaf.path for leaf in walk(routes) if permission_of(leaf.route) is None]
+    return [leaf.path for leaf in walk(routes) if leaf.permission is None]
 
 
 def route_problems(routes: Any, policies: PolicySet) -> list[RouteProblem]:
     """Return every route that declares nothing, an unknown action, or cannot be guarded."""
     problems: list[RouteProblem] = []
+    declared: dict[int, tuple[Permission, str]] = {}
     for leaf in walk(routes):
-        permission = permission_of(leaf.route)
+        permission = leaf.permission
         if permission is None:
             problems.append(RouteProblem(leaf.path, "declares no permission"))
             continue
+        first, path = declared.setdefault(id(leaf.route), (permission, leaf.path))
+        if first is not permission:  # one object handles both, so one guard stands before both
+            why = f"is the route of {path} included again, with another permission: make a router for each"
+            problems.append(RouteProblem(leaf.path, why))
         if not leaf.guardable and permission.kind != "public":
             problems.append(
                 RouteProblem(
@@ -200,7 +213,7 @@ def _included(context: Any, prefix: str) -> Iterator[Leaf]:
     if rebuilt is None:  # an API route: FastAPI calls the original's handle
         original = context.original_route
         path = getattr(context, "path", None) or getattr(original, "path", "")
-        yield Leaf(prefix + str(path), original)
+        yield Leaf(prefix + str(path), original, dependant=context.dependant)
     else:
         yield from _walk_one(rebuilt, prefix, guardable=False)
 
