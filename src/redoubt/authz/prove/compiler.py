@@ -12,12 +12,12 @@ from cedarpy import pst
 from ..models import EntityUid
 from ..schema.types import EntityRef, Environment, Schema, StringType
 from .arithmetic import binary, unary
+from .characters import FREE as _FREE
+from .characters import stand_in
 from .errors import Unsupported
 from .logic import FALSE, TRUE, both, either, implies, is_false, is_true, negated
 from .values import Atom, Fields, Members, Outcome, Part, Symbolic, boolean, kind_of, merged, number
 from .world import World
-
-_LAST = 0x2FFFF  # solvers' strings end here
 
 
 @frozen
@@ -29,9 +29,9 @@ class Compiled:
 
 
 def text_of(value: str) -> Any:
-    """Return a string constant; raises Unsupported for characters that solvers do not have."""
-    if any(ord(char) > _LAST for char in value):
-        raise Unsupported("a character beyond what solvers know")
+    """Return a string constant; raises Unsupported for characters that solvers do not have and nothing stands in for."""
+    if any(char >= _FREE for char in value):
+        value = "".join(stand_in(char) if char >= _FREE else char for char in value)
     return z3.StringVal(
         "".join(char if " " <= char <= "~" and char != "\\" else f"\\u{{{ord(char):x}}}" for char in value)
     )

@@ -12,6 +12,7 @@ from attrs import evolve
 
 from ..models import AuthzRequest, Entity, EntityUid, Extension
 from ..schema.types import BoolType, EntityRef, ExtensionType, LongType, Schema, StringType
+from .characters import read_back
 from .compiler import Compiler
 from .errors import Unsupported
 from .values import Atom, Fields, Members, Symbolic
@@ -212,7 +213,7 @@ def _text(term: Any) -> str:
     found = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), str(term.as_string()))
     if any("\ud800" <= char <= "\udfff" for char in found):
         raise Unsupported("half a character")
-    return found
+    return read_back(found)
 
 
 def _extension(name: str, number: int) -> Extension:

@@ -180,8 +180,8 @@ class World:
             raise Unsupported("`in` of what is no entity")
         itself = self.equal(one, other)
         actions = {uid.type for uid in schema.actions}
-        if one.type.name in actions:
-            return self._action_inside(schema, one, other)
+        if one.type.name in actions:  # an action is in nothing but groups of actions
+            return self._action_inside(schema, one, other) if other.type.name in actions else itself
         if other.type.name not in self.schema.ancestor_types(one.type.name) or itself.eq(TRUE):
             return itself
         _note(self.left, one.type.name, one.term)
