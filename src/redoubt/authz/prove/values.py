@@ -112,6 +112,8 @@ def kind_of(value: Symbolic) -> str:
         case Fields():
             inner = ", ".join(f"{key!r}: {kind_of(part.value)}" for key, part in sorted(value.parts.items()))
             return "{" + inner + "}"
+        case Members(elements=elements, element=element) if elements is not None:
+            return f"set of {element}"  # written out, so it is compared element by element
         case Members():
             raise Unsupported("a set within a set")
 

@@ -122,14 +122,19 @@ class World:
         return self._apply(key, args, z3.BoolSort())
 
     def holds(self, of: Members, item: Symbolic) -> Any:
-        """Return that `item` is in a set."""
+        """Return that `item` is in a set; raises Unsupported for a set of sets that is not written out."""
+        if isinstance(item, Members) and of.elements is None:
+            raise Unsupported("a set within a set")
         if of.element != kind_of(item):
             return FALSE
         self.pooled(item)
         return of.holds(item)
 
     def pooled(self, item: Symbolic) -> None:
-        """Remember a term that may be an element of some set."""
+        """Remember a term that may be an element of some set; a set is one of sets that are written out, and of no other."""
+        if isinstance(item, Members):
+            kind_of(item)
+            return
         terms = flat(item)
         marks = tuple(term.get_id() for term in terms)
         self._kept[marks] = terms
