@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from attrs import asdict, evolve
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from redoubt.audit.store import entries
@@ -143,7 +144,7 @@ def test_the_database_gives_no_emergency_role_but_what_was_approved(
     """With the seal of the app itself, so that nothing but the database stands in the way."""
     request = ask(core, approvals)
     approve(core, approvals, request)
-    core.db.write_sync(lambda tx: store.remove_member(tx, "main", EVE, ROLE))
+    core.db.write_sync(removed)
     now = clock.now()
     row = {
         "tenant": "main", "user_id": EVE, "role": ROLE, "granted_by": ANN, "at": now,
@@ -152,10 +153,10 @@ def test_the_database_gives_no_emergency_role_but_what_was_approved(
     if isinstance(row["expires_at"], int):
         row["expires_at"] = now + timedelta(minutes=row["expires_at"])
     with pytest.raises((DBAPIError, IntegrityError)):
-        core.db.write_sync(lambda tx: store.add_member(tx, sealed_member(store.Member(**row), core.keys)))
+        core.db.write_sync(lambda tx: added(tx, sealed_member(store.Member(**row), core.keys)))
     honest = {**row, "tenant": "main", "user_id": EVE, "role": ROLE, "approval_id": request.id}
     honest["expires_at"] = now + timedelta(minutes=15)
-    core.db.write_sync(lambda tx: store.add_member(tx, sealed_member(store.Member(**honest), core.keys)))
+    core.db.write_sync(lambda tx: added(tx, sealed_member(store.Member(**honest), core.keys)))
     assert held(core, roles) == {ROLE}
 
 
@@ -181,13 +182,52 @@ def test_an_end_is_under_the_seal(core: Core, roles: Roles, clock: ManualClock) 
     soon = clock.now() + timedelta(minutes=1)
     core.db.write_sync(lambda tx: roles.assign(tx, "main", EVE, ROLE, ANN, expires=soon))
     row = core.db.read_sync(lambda tx: tx.execute(sa.text("SELECT * FROM role_members")).mappings().one())
+    step = core.db.read_sync(lambda tx: tx.execute(sa.text("SELECT * FROM role_steps")).mappings().one())
 
     def longer(tx: Any) -> None:
-        store.remove_member(tx, "main", EVE, ROLE)
-        names = ", ".join(row)
-        values = ", ".join(f":{name}" for name in row)
-        changed = {**row, "expires_at": None}
-        tx.execute(sa.text(f"INSERT INTO role_members ({names}) VALUES ({values})"), changed)
+        removed(tx)
+        tx.execute(store.role_members.insert(), {**row, "at": clock.now(), "expires_at": None})
+        values = {**step, "seq": 1, "at": clock.now(), "expires_at": None, "held": [[ROLE, None]]}
+        removed(tx)
+        tx.execute(store.role_steps.insert(), values)
 
     core.db.write_sync(longer)
+    assert held(core, roles) == {ROLE}
+    clock.advance(timedelta(minutes=1))
     assert held(core, roles) == frozenset()
+
+
+def test_a_row_that_is_gone_or_put_back_changes_nothing(core: Core, roles: Roles) -> None:
+    core.db.write_sync(lambda tx: roles.assign(tx, "main", EVE, ROLE, ANN))
+    row = core.db.read_sync(lambda tx: tx.execute(sa.select(store.role_members)).mappings().one())
+    core.db.write_sync(removed)
+    assert held(core, roles) == {ROLE}
+    assert core.db.write_sync(lambda tx: roles.revoke(tx, "main", EVE, ROLE, ANN))
+    core.db.write_sync(lambda tx: tx.execute(store.role_members.insert(), dict(row)))
+    assert held(core, roles) == frozenset()
+    assert core.db.read_sync(lambda tx: roles.holders(tx, "main", ROLE)) == []
+
+
+def test_roles_from_before_there_were_steps_are_adopted_once(
+    core: Core, roles: Roles, clock: ManualClock
+) -> None:
+    given = sealed_member(store.Member("main", EVE, ROLE, ANN, clock.now()), core.keys)
+    core.db.write_sync(lambda tx: added(tx, given))
+    core.db.write_sync(lambda tx: added(tx, evolve(given, user_id=BOB)))  # its seal is EVE's
+    assert held(core, roles) == frozenset()
+    assert core.db.write_sync(roles.adopt) == 1
+    assert held(core, roles) == {ROLE}
+    assert core.db.read_sync(lambda tx: roles.roles(tx, "main", BOB)) == frozenset()
+    core.db.write_sync(lambda tx: added(tx, sealed_member(evolve(given, user_id=ANN), core.keys)))
+    assert core.db.write_sync(roles.adopt) == 0
+    assert core.db.read_sync(lambda tx: roles.roles(tx, "main", ANN)) == frozenset()
+
+
+def removed(tx: Any) -> None:
+    """Delete EVE's row past the app."""
+    tx.execute(store.role_members.delete().where(store.role_members.c.user_id == EVE))
+
+
+def added(tx: Any, member: store.Member) -> None:
+    """Write a row past the app."""
+    tx.execute(store.role_members.insert(), asdict(member, recurse=False))

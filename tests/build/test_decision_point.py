@@ -107,7 +107,7 @@ async def test_people_are_who_the_app_knows_and_have_the_roles_of_now(asked: Wor
     about = (customer.user, "Order.list", "Collection", "Order")
     assert await may(asked, *about)
     gone = sa.update(users).where(users.c.id == customer.user).values(disabled_at=asked.core.clock.now())
-    asked.core.db.write_sync(lambda tx: tx.execute(gone))
+    asked.owner.write_sync(lambda tx: tx.execute(gone))
     assert not await may(asked, *about)
     assert not await may(asked, "nobody-of-this-name", "Order.list", "Collection", "Order")
 

@@ -69,7 +69,7 @@ def store(world: World, rng: random.Random, people: list[Person]) -> list[dict[s
         }
         for _ in range(ROWS)
     ]  # fmt: skip
-    world.core.db.write_sync(lambda tx: tx.execute(sa.insert(table), rows))
+    world.owner.write_sync(lambda tx: tx.execute(sa.insert(table), rows))
     return rows
 
 

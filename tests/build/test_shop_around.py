@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from redoubt.core.jobs import Jobs
 from redoubt.payments import store as payment_store
 from redoubt.runtime.handlers import record_row
 from redoubt.webhooks.models import Delivery
@@ -113,7 +112,7 @@ async def test_a_github_release_becomes_a_note_once(world: World):
         "duplicate",
         401,
     )
-    await work(world)
+    await world.work()
     assert world.rows("SELECT tag, name, body FROM app_release_notes") == [
         {"tag": "v1.2", "name": "Spring", "body": "New."}
     ]
@@ -137,14 +136,6 @@ async def test_a_payload_that_is_no_such_row_is_noted_and_left(world: World, pay
     world.core.db.write_sync(lambda tx: handle(tx, delivery))
     assert world.rows("SELECT id FROM app_release_notes") == []
     assert "release_note.ignore" in str(world.rows("SELECT * FROM audit_entries"))
-
-
-async def work(world: World) -> None:
-    """Do what a worker process does, until nothing is left to do now."""
-    jobs = Jobs(world.core)
-    world.guard.register_jobs(jobs)
-    while await jobs.run_once():
-        pass
 
 
 def live_payment(world: World, mine: dict[str, Any], state: str) -> None:

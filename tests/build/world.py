@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import cbor2
 import httpx
+import sqlalchemy as sa
 
+from redoubt.core.db import Database
+from redoubt.core.jobs import Jobs
 from redoubt.core.settings import Settings
 from redoubt.identity.ceremony import NewCredential
 from redoubt.identity.cookies import new_pre
@@ -32,9 +35,12 @@ ADDRESS = "127.0.0.1"
 class World:
     """A loaded app and its guard."""
 
-    def __init__(self, directory: Path, state: Path, database_url: str | None = None) -> None:
-        self.directory = directory
+    def __init__(
+        self, directory: Path, state: Path, database_url: str | None = None, process: str = "app"
+    ) -> None:
+        self.directory, self._of = directory, (directory, state, database_url)
         environment = {
+            "REDOUBT_PROCESS": process,
             "REDOUBT_APP__STATE_DIR": str(state),
             "REDOUBT_APP__BASE_URL": "https://shop.localhost",
         }
@@ -42,13 +48,14 @@ class World:
             environment |= {
                 "REDOUBT_DATABASE__URL": "env:TEST_DATABASE_URL",
                 "TEST_DATABASE_URL": database_url,
-            }
-        fresh = database_url is not None or not (state / "app.db").exists()
+            } | own_roles(database_url)
+        fresh = process == "app" and (database_url is not None or not (state / "app.db").exists())
         with loaded(directory, environment) as (self.app, self.guard):
             if fresh:
                 initialise(self.guard, directory)
             self.guard.settings._env = dict(os.environ)  # references are resolved later, too
         self.core = self.guard.core
+        self.owner = Database(self.guard.settings.database_url().reveal())
 
     async def __aenter__(self) -> World:
         await self.guard.start()
@@ -57,6 +64,21 @@ class World:
     async def __aexit__(self, *_: object) -> None:
         await self.guard.stop()
         self.core.db.close()
+        self.owner.close()
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[World]:
+        """The worker of this app, started beside it, with what a worker may do in the database."""
+        async with World(*self._of, process="worker") as other:
+            yield other
+
+    async def work(self) -> None:
+        """Do all jobs that are due, as the worker."""
+        async with self.worker() as other:
+            jobs = Jobs(other.core)
+            other.guard.register_jobs(jobs)
+            while await jobs.run_once():
+                pass
 
     def person(self, role: str, *, step_up: bool = False) -> Person:
         """Someone with a session of that role, opened by the same code that a passkey login ends in."""
@@ -84,9 +106,7 @@ class World:
 
     def rows(self, statement: str, **values: Any) -> list[dict[str, Any]]:
         """Read the database itself."""
-        import sqlalchemy as sa
-
-        return self.core.db.read_sync(
+        return self.owner.read_sync(
             lambda tx: [dict(row) for row in tx.execute(sa.text(statement), values).mappings()]
         )
 
@@ -164,6 +184,19 @@ class Person:
         return await self.call(
             "POST", path, headers=accept, csrf=False, data={"csrf_token": self.csrf, **form}
         )
+
+
+def own_roles(url: str) -> dict[str, str]:
+    """Return settings that give app and worker roles of their own on PostgreSQL; an app in development makes them."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "postgresql":
+        return {}
+    found = {}
+    for process in ("app", "worker"):
+        own = parsed.set(username=f"{parsed.database}_{process}", password="not-asked-for-here")
+        found[f"REDOUBT_DATABASE__{process.upper()}"] = f"env:TEST_{process.upper()}_URL"
+        found[f"TEST_{process.upper()}_URL"] = own.render_as_string(hide_password=False)
+    return found
 
 
 @contextmanager

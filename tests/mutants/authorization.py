@@ -131,6 +131,32 @@ MUTANTS = (
         [library("authz/changes.py", "found.verdict, found.passes, found.evidence,", '"narrower", True, found.evidence,')],
     ),
     Mutant(
+        "AUZ-5",
+        "connections-are-held-to-nothing",
+        [library("core/db/database.py", "        if self._access is not None:\n            authorizer", "        if self._access is None:\n            authorizer")],
+        quick=True,
+    ),
+    Mutant(
+        "AUZ-5",
+        "a-process-is-its-owner",
+        [library("runtime/app.py", 'guard._restricts = process != "owner"', "guard._restricts = False")],
+    ),
+    Mutant(
+        "AUZ-5",
+        "the-app-writes-role-rows",
+        [library("authz/grants.py", "        use(policy_proofs),\n        use(role_steps, insert=True),\n        use(role_members),", "        use(policy_proofs),\n        use(role_steps, insert=True),\n        use(role_members, insert=True, delete=True),")],
+    ),
+    Mutant(
+        "AUZ-5",
+        "triggers-lend-their-rights",
+        [library("core/db/authorizer.py", 'if verb != "select" and inside is not None and first in definers.get(inside, ()):', "if any(first in tables for tables in definers.values()):")],
+    ),
+    Mutant(
+        "AUZ-5",
+        "pragmas-are-allowed",
+        [library("core/db/authorizer.py", "        if verb is None or first is None:\n            return False", "        if verb is None or first is None:\n            return action == sqlite3.SQLITE_PRAGMA")],
+    ),
+    Mutant(
         "AUZ-6",
         "bodies-set-any-field",
         [library("runtime/entities.py", "if not kind.server_set and not (row is not None and kind.immutable)", "if True")],

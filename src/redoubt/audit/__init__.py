@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..core.db import Domain
 from . import store
+from .grants import GRANTS
 from .models import ANONYMOUS, Actor, Entry, Event, Written
 from .service import RECORD, RecordCommand, record
 
@@ -12,6 +13,7 @@ DOMAIN = Domain(
     migrations=Path(__file__).parent / "migrations",
     metadata=store.metadata,
     triggers=store.TRIGGERS,
+    grants=GRANTS,
 )
 
 __all__ = ["ANONYMOUS", "DOMAIN", "RECORD", "Actor", "Entry", "Event", "RecordCommand", "Written", "record"]

@@ -7,6 +7,7 @@ from redoubt.core.db import Domain
 from . import store
 from .decide import Decider
 from .enforce import Enforcer, guard_routes, wrap_route
+from .grants import DEFINERS, GRANTS
 from .head import PolicyHead
 from .models import AuthzRequest, Caller, Decision, Entity, EntityUid, collection_entity, user_uid
 from .permits import (
@@ -25,6 +26,8 @@ DOMAIN = Domain(
     migrations=Path(__file__).parent / "migrations",
     metadata=store.metadata,
     triggers=store.TRIGGERS,
+    grants=GRANTS,
+    definers=DEFINERS,
 )
 
 __all__ = [

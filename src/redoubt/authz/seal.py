@@ -12,10 +12,12 @@ from redoubt.core.canonical import canonical_json
 from redoubt.core.keys import Keyring
 
 from .errors import CorruptPolicies
+from .steps import Step
 from .store import Head, Member, Proof
 
 _PURPOSE = "authz-head"
 _ROLES = "authz-role"
+_STEPS = "authz-role-step"
 _PROOFS = "authz-proof"
 
 
@@ -79,6 +81,29 @@ def proves(proof: Proof, keys: Keyring) -> bool:
 
 def _proof_bytes(proof: Proof) -> bytes:
     return canonical_json([proof.tenant, proof.version, proof.rule, proof.at.isoformat()])
+
+
+def sealed_step(step: Step, keys: Keyring) -> Step:
+    """Return the step of somebody's roles with its seal: an HMAC over everything else in it, its place in order included."""
+    return evolve(step, seal=keys.mac(_STEPS).hexdigest(_step_bytes(step)))
+
+
+def stands(step: Step, keys: Keyring) -> bool:
+    """Say whether the app wrote this step, as it is and in this place."""
+    try:
+        tag = bytes.fromhex(step.seal)
+    except ValueError:
+        return False
+    data = _step_bytes(step)
+    return keys.mac(_STEPS).verify(data, tag) or (keys.refresh() and keys.mac(_STEPS).verify(data, tag))
+
+
+def _step_bytes(step: Step) -> bytes:
+    values = step.plain()
+    values.pop("seal")
+    ends = values["expires_at"]
+    times = {"at": values["at"].isoformat(), "expires_at": None if ends is None else ends.isoformat()}
+    return canonical_json(values | times)
 
 
 def _member_bytes(member: Member) -> bytes:

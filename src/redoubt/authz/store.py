@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +28,10 @@ TRIGGERS = frozenset(
         "role_members_no_update",
         "role_members_sealed",
         "role_members_urgent",
+        "role_steps_next",
+        "role_steps_no_update",
+        "role_steps_no_delete",
+        "role_steps_apply",
     }
 )
 
@@ -95,6 +98,23 @@ role_members = sa.Table(
     sa.PrimaryKeyConstraint("tenant", "user_id", "role"),
 )
 
+role_steps = sa.Table(
+    "role_steps",
+    metadata,
+    tenant_column(),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("granted_by", sa.Text, nullable=False),
+    sa.Column("at", Timestamp, nullable=False),
+    sa.Column("expires_at", Timestamp),
+    sa.Column("approval_id", sa.Text),
+    sa.Column("member_seal", sa.Text),
+    sa.Column("held", Json, nullable=False),
+    sa.Column("seal", sa.Text, nullable=False),
+    sa.PrimaryKeyConstraint("tenant", "user_id", "seq"),
+)
 
 policy_proofs = sa.Table(
     "policy_proofs",
@@ -316,53 +336,6 @@ class Member:
     seal: str | None = None
     expires_at: datetime | None = None
     approval_id: str | None = None
-
-
-def add_member(tx: Tx, member: Member) -> None:
-    """Give a role; the database refuses one without a seal, and one that is there."""
-    tx.execute(role_members.insert(), asdict(member, recurse=False))
-
-
-def remove_member(tx: Tx, tenant: str, user_id: str, role: str) -> bool:
-    """Take a role away; False when the user did not have it."""
-    result = tx.execute(
-        role_members.delete().where(
-            role_members.c.tenant == tenant, role_members.c.user_id == user_id, role_members.c.role == role
-        )
-    )
-    return bool(result.rowcount)
-
-
-_MEMBERS_OF = sa.select(role_members).where(
-    role_members.c.tenant == sa.bindparam("tenant"), role_members.c.user_id == sa.bindparam("user_id")
-)
-_MEMBERS_OF_ALL = sa.select(role_members).where(
-    role_members.c.tenant.in_(sa.bindparam("tenants", expanding=True)),
-    role_members.c.user_id.in_(sa.bindparam("user_ids", expanding=True)),
-)
-
-
-def holders(tx: Tx, tenant: str, role: str) -> list[Member]:
-    """Return the rows of a role as they are stored: which of them count, their seals say."""
-    rows = tx.execute(
-        sa.select(role_members).where(role_members.c.tenant == tenant, role_members.c.role == role)
-    )
-    return [Member(**row._asdict()) for row in rows]
-
-
-def members(tx: Tx, tenant: str, user_id: str) -> list[Member]:
-    """Return the role rows of a user as they are stored: which of them count, their seals say."""
-    rows = tx.execute(_MEMBERS_OF, {"tenant": tenant, "user_id": user_id})
-    return [Member(**row._asdict()) for row in rows]
-
-
-def members_of(tx: Tx, people: Collection[tuple[str, str]]) -> list[Member]:
-    """Return the role rows of all of `people`, who are given by tenant and user id, as they are stored."""
-    if not people:
-        return []
-    tenants, users = zip(*people, strict=True)
-    rows = tx.execute(_MEMBERS_OF_ALL, {"tenants": sorted(set(tenants)), "user_ids": sorted(set(users))})
-    return [Member(**row._asdict()) for row in rows if (row.tenant, row.user_id) in people]
 
 
 def expiring(tx: Tx, tenant: str | None = None, before: datetime | None = None) -> list[Member]:

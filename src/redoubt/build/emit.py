@@ -17,6 +17,7 @@ from redoubt.authz.snapshot import decision_table, render
 from redoubt.supply import Component, make_sbom
 
 from .access import access_model
+from .grants import grant_files
 from .indexes import list_indexes
 from .lock import app_lock, components, development_lock
 from .openapi import openapi
@@ -66,6 +67,7 @@ def emit(spec: Spec, source: bytes) -> dict[str, bytes]:
     text["requirements.txt"] = app_lock(wheel)
     text["requirements-dev.txt"] = development_lock()
     text["sbom.cdx.json"] = make_sbom(spec.app.name, "0", [*components(wheel), HTMX])
+    text |= grant_files(spec)
     text["openapi.json"] = json.dumps(openapi(spec), indent=2, ensure_ascii=False, sort_keys=False) + "\n"
     text["target.yaml"] = target_file(spec)
     text["policies/schema.cedarschema"] = compile_schema(model) + "\n"
@@ -113,6 +115,7 @@ def _texts(spec: Spec, model: AccessModel, wheel: Wheel) -> dict[str, str]:
         "app/entities.py",
         "app/entities.py",
         any_moves=any(view["moves"] for view in views),
+        any_writes=any(view["writes"] for view in views),
         field_classes=_classes(views),
     )
     own = [

@@ -9,6 +9,7 @@ from typing import Any
 from redoubt.authz.filter import index_name
 from redoubt.authz.rules import AccessModel
 
+from .grants import entity_writes
 from .spec.check_around import events_of
 from .spec.fields import AnyField, EnumField, LinesField, MoneyField, RefField, StateField, TextField
 from .spec.model import Entity, Spec
@@ -130,6 +131,7 @@ def entity_view(
         "prices": prices,
         "choices": sorted({_target(field) for field in entity.fields.values() if _target(field)}),
         "indexes": indexes,
+        "writes": entity_writes(spec, name),
         "context": {verb: ", context=rows.amount" if f"{name}.{verb}" in bounded else "" for verb in verbs},
     }
 

@@ -28,6 +28,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "webhooks": ("webhooks", "List, show, verify and replay deliveries; rotate keys."),
     "price": ("price", "Show prices; rehearse a new one over recorded orders and ask for it."),
     "payments": ("payments", "Look at payments and verify the ledger."),
+    "db": ("db", "Show what each process may do in the database; try statements with its rights."),
     "supply": ("supply", "Check locks, SBOM and secret references of a folder."),
     "init": ("init", "Prepare an app's state: keys, databases, policy version 0, operator links."),
 }

@@ -32,6 +32,10 @@ def init(
     _, guard = load_app(directory)
     done = initialise(guard, directory)
     guard.core.db.close()
+    if settings.charge.service is not None:
+        from redoubt.payments.charge.process import prepare
+
+        prepare(settings)
     typer.echo(f"policy version {done.policy_version}")
     for link in done.operator_links:
         typer.echo(f"operator link, for one person, once: {link}")

@@ -17,6 +17,7 @@ from redoubt.authz.explain import Explanation, explain
 from redoubt.authz.models import AuthzRequest, Caller, Entity, app_entity, collection_entity, user_uid
 from redoubt.authz.policyset import PolicySet, parse_folder
 from redoubt.authz.replay import replay as replay_decision
+from redoubt.authz.steps import newest
 from redoubt.core.base import Core
 from redoubt.core.clock import SystemClock
 from redoubt.core.db import Database, Tx
@@ -387,7 +388,7 @@ def _question(
     def ask(tx: Tx | None, tenant: str) -> AuthzRequest:
         given = frozenset(roles or ())
         if user is not None and roles is None and tx is not None:
-            given = frozenset(row.role for row in store.members(tx, tenant, user))
+            given = frozenset(one.role for step in newest(tx, tenant, user) for one in step.held)
         caller = Caller(user_id=user, tenant=tenant, roles=given, risk=risk, step_up=step_up)
         about = _resource(resource, resource_tenant or tenant, owner, state, attributes or [])
         return AuthzRequest.of(caller.principal(), action, about, context)

@@ -43,7 +43,7 @@ def _operator() -> Actor:
 
 
 def _write(directory: Path, fn: Callable[[Tx, Core], T]) -> T:
-    guard = Redoubt.from_dir(directory)
+    guard = Redoubt.from_dir(directory, process="owner")
     try:
         return guard.core.db.write_sync(lambda tx: fn(tx, guard.core))
     finally:
@@ -63,7 +63,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List stored deliveries, newest first, without their payloads."""
-    guard = Redoubt.from_dir(directory)
+    guard = Redoubt.from_dir(directory, process="owner")
     try:
         rows = guard.core.db.read_sync(
             lambda tx: forensics.listed(tx, endpoint=endpoint, state=state, limit=limit)
@@ -93,7 +93,7 @@ def show(
         sys.stdout.buffer.write(found.body)
         sys.stdout.buffer.flush()
         return
-    guard = Redoubt.from_dir(directory)
+    guard = Redoubt.from_dir(directory, process="owner")
     try:
         row = guard.core.db.read_sync(lambda tx: forensics.described(tx, delivery))
     finally:

@@ -21,7 +21,7 @@ from attrs import frozen
 
 from .base import Core
 from .clock import Clock
-from .db import Domain, Json, Timestamp, Tx, tenant_column
+from .db import Domain, Json, Timestamp, Tx, tenant_column, use
 from .errors import RedoubtError
 from .ids import Ids
 
@@ -50,7 +50,17 @@ jobs = sa.Table(
     sa.Index("jobs_due", "state", "run_at"),
 )
 
-DOMAIN = Domain(name="core", migrations=Path(__file__).parent / "migrations", metadata=metadata)
+_PROGRESS = ("state", "attempts", "run_at", "lease_token", "lease_until", "last_error", "finished_at")
+GRANTS = {
+    "app": (
+        use(jobs, select=("id", "key"), insert=True),
+    ),  # what waits, and what it says, is the worker's to read
+    "worker": (use(jobs, insert=True, update=_PROGRESS, delete=True),),
+}
+
+DOMAIN = Domain(
+    name="core", migrations=Path(__file__).parent / "migrations", metadata=metadata, grants=GRANTS
+)
 
 _LEASE = timedelta(seconds=15)
 _RENEW_SECONDS = 5.0

@@ -130,9 +130,15 @@ class AppSettings(_Section):
 
 
 class DatabaseSettings(_Section):
-    """`[database]`: the app's own store; a PostgreSQL address with a password is a reference."""
+    """`[database]`: the app's own store; a PostgreSQL address with a password is a reference.
+
+    `url` is the owner's, who migrates and runs operators' commands; `app` and `worker` are those of the processes' own
+    PostgreSQL roles, which are granted what these processes use and nothing else.
+    """
 
     url: Annotated[str | SecretRef | None, _store_url("sqlite", "postgresql")] = None
+    app: Annotated[str | SecretRef | None, _store_url("postgresql")] = None
+    worker: Annotated[str | SecretRef | None, _store_url("postgresql")] = None
 
 
 class CapSettings(_Section):
@@ -147,9 +153,13 @@ class CapSettings(_Section):
 
 
 class ChargeSettings(_Section):
-    """`[charge]`: the charge service, its store, its provider and whom it listens to."""
+    """`[charge]`: the charge service, its store, its provider and whom it listens to.
+
+    `database` is the address of its store's owner, `service` that of the process's own PostgreSQL role.
+    """
 
     database: Annotated[str | SecretRef | None, _store_url("sqlite", "postgresql")] = None
+    service: Annotated[str | SecretRef | None, _store_url("postgresql")] = None
     address: WebUrl = "https://127.0.0.1:8444"
     clients: Names = ["spiffe://redoubt/app", "spiffe://redoubt/worker"]
     tls_dir: str | None = None
@@ -323,13 +333,18 @@ class Settings(_Section):
         """Return the folder that signed checkpoints are written to."""
         return self._base / (self.audit.checkpoint_dir or f"{self.app.state_dir}/checkpoints")
 
-    def database_url(self) -> Secret:
-        """Return the app database's address, SQLite paths made absolute."""
-        return self._store(self.database.url, "app.db")
+    def database_url(self, process: str = "") -> Secret:
+        """Return the app database's address, SQLite paths made absolute: the owner's, or that of `process`'s own role.
 
-    def charge_database_url(self) -> Secret:
-        """Return the charge database's address, SQLite paths made absolute."""
-        return self._store(self.charge.database, "charge.db")
+        Where no role of its own is named for the process, it is the owner's.
+        """
+        own = {"app": self.database.app, "worker": self.database.worker}.get(process)
+        return self._store(own or self.database.url, "app.db")
+
+    def charge_database_url(self, process: str = "") -> Secret:
+        """Return the charge database's address, SQLite paths made absolute: the owner's, or that of the service's role."""
+        own = self.charge.service if process == "charge" else None
+        return self._store(own or self.charge.database, "charge.db")
 
     def limits_store(self) -> Secret:
         """Return the address that rate limits are counted at."""

@@ -7,6 +7,7 @@ from . import store
 from .approvals import Approvals
 from .board import SwitchBoard
 from .errors import ApprovalError, Killed
+from .grants import GRANTS
 from .kinds import AssertionVerifier, DryRun, Executor, Kind, Kinds
 from .limits import Limiter, Rule, Verdict
 from .models import Approval, Decision, Switch, VerifiedAssertion
@@ -17,6 +18,7 @@ DOMAIN = Domain(
     migrations=Path(__file__).parent / "migrations",
     metadata=store.metadata,
     triggers=store.TRIGGERS,
+    grants=GRANTS,
 )
 
 __all__ = [

@@ -7,13 +7,19 @@ from redoubt.core.db import Domain
 from . import store
 from .enrolment import init_operators
 from .errors import IdentityError, StepUpRequired, as_problem, step_up_problem
+from .grants import GRANTS
 from .mail import SmtpMailer
 from .models import Browser, IdentityConfig, Risk, SessionState, SignIn, Subject
 from .ports import Mailer, RequestGuard, RoleAssigner, RoleReader
 from .routes import routes
 from .service import IdentityService
 
-DOMAIN = Domain(name="identity", migrations=Path(__file__).parent / "migrations", metadata=store.metadata)
+DOMAIN = Domain(
+    name="identity",
+    migrations=Path(__file__).parent / "migrations",
+    metadata=store.metadata,
+    grants=GRANTS,
+)
 
 __all__ = [
     "DOMAIN",

@@ -9,6 +9,7 @@ from redoubt.core.db import Domain
 
 from . import store
 from .client import ChargeClient
+from .grants import GRANTS
 from .models import Payment, PaymentHook, Refund
 from .prices import store as price_store
 from .service import Payments
@@ -18,6 +19,7 @@ DOMAIN = Domain(
     migrations=Path(__file__).parent / "migrations",
     metadata=store.metadata,
     triggers=store.TRIGGERS | price_store.TRIGGERS,
+    grants=GRANTS,
 )
 
 __all__ = ["DOMAIN", "ChargeClient", "Payment", "PaymentHook", "Payments", "Refund"]

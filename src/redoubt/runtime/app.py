@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -27,7 +28,8 @@ from redoubt.authz.permits import ATTRIBUTE, check_routes
 from redoubt.core import log as logging_setup
 from redoubt.core.base import Core
 from redoubt.core.clock import SystemClock
-from redoubt.core.db import Database, Domain
+from redoubt.core.db import Access, Database, Domain, access_of, roles
+from redoubt.core.db.used import keep_used, used_file
 from redoubt.core.ids import SystemIds
 from redoubt.core.jobs import Jobs
 from redoubt.core.keys import Keyring
@@ -73,21 +75,31 @@ class Redoubt:
         self._pages: Renderer | None = None
         self._app: Starlette | None = None
         self._loops: list[asyncio.Task[None]] = []
+        self._restricts = False  # a database that a caller brings is the caller's to restrict
 
     @classmethod
-    def from_dir(cls, directory: Path, environment: Mapping[str, str] | None = None) -> Redoubt:
-        """Open the app in `directory`: its settings, keyring and database. Raises what stands in the way."""
+    def from_dir(
+        cls, directory: Path, environment: Mapping[str, str] | None = None, *, process: str | None = None
+    ) -> Redoubt:
+        """Open the app in `directory`: its settings, keyring and database. Raises what stands in the way.
+
+        `process` is `app` or `worker`, by default what the environment says. Once it is bound, its database is held to
+        what that process is granted. `owner` is for operators' commands: the schema's owner may do everything.
+        """
         settings = Settings.load(directory, environment)
         clock = SystemClock()
         keys = Keyring.open(settings.keyring_path, settings.reveal(settings.master_ref))
         redactor = Redactor(keys.mac("redact"))
         logging_setup.configure(redactor)
         logging.getLogger("httpx").setLevel(logging.WARNING)
-        database = Database(settings.database_url().reveal())
-        process = "worker" if (environment or os.environ).get("REDOUBT_PROCESS") == "worker" else "app"
+        if process is None:
+            process = "worker" if (environment or os.environ).get("REDOUBT_PROCESS") == "worker" else "app"
+        database = Database(settings.database_url(process).reveal())
         ids = SystemIds(clock)
         core = Core(settings=settings, db=database, clock=clock, ids=ids, keys=keys, redactor=redactor)
-        return cls(core, process)
+        guard = cls(core, process)
+        guard._restricts = process != "owner"
+        return guard
 
     @property
     def bound(self) -> bool:
@@ -132,6 +144,8 @@ class Redoubt:
         self._app = app
         self.plan = plan or AppPlan()
         self.domains += self.plan.domains
+        if self._restricts:
+            self.core.db.restrict(self.access(self.process))
         self._services = Services.build(self.core, self.plan, self.process)
         self._pages = Renderer(self, self.plan)
         routes: list[Route] = [Route("/healthz", self._health, methods=["GET"]), *self._services.routes()]
@@ -150,11 +164,19 @@ class Redoubt:
         app.add_middleware(GuardMiddleware, guard=self)
         return self
 
+    def access(self, process: str) -> Access:
+        """Return what `process` of this app may do in the database: what its domains declare, and its own code."""
+        own = Domain("own", Path(), sa.MetaData(), grants=self.plan.grants)
+        return access_of([*self.domains, own], process, self.plan.features)
+
     # -- life ----------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Check that every route is guarded, load policies and switches, and follow both from now on."""
         services = self.services
+        if self._restricts:
+            strictly = not self.settings.development
+            await asyncio.to_thread(roles.demand_bounded, self.core.db, strictly=strictly)
         await services.start()
         await services.head.refresh()  # a slow start must not find it stale
         policies = services.head.policies()
@@ -165,6 +187,9 @@ class Redoubt:
         check_routes(self.app, policies)
         guard_routes(self.app, services.enforcer.enforce, caller_of=self._caller, refuse=self._refuse)
         self._loops = [asyncio.create_task(loop) for loop in services.loops()]
+        if self._restricts and self.settings.development:
+            kept = used_file(self.settings.state_dir, self.process)
+            self._loops.append(asyncio.create_task(keep_used(self.core.db, kept)))
 
     async def stop(self) -> None:
         """Stop following; what is being written is written."""

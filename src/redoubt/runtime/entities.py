@@ -19,7 +19,8 @@ from redoubt.authz import user_uid
 from redoubt.authz.access import USER_TYPE
 from redoubt.authz.filter import EntityTable, Filters, Mapping, Reference, Value, index_name
 from redoubt.authz.policyset import PolicySet
-from redoubt.core.db import Domain, Timestamp
+from redoubt.core.db import Domain, Timestamp, Use, use
+from redoubt.core.db.grants import rows_of
 from redoubt.core.problem import Problem
 from redoubt.payments.prices.defence import trigger_names
 
@@ -27,6 +28,7 @@ from .fields import Boolean, Field, FieldError, Lines, Money, Ref, State, Text
 
 Row = Values[str, Any]
 
+_PROCESSES = ("app", "worker")
 _VERSIONS_KEPT = 16  # the app's own policies and those of tenants that have their own
 
 
@@ -40,13 +42,23 @@ class Move:
 
 
 @frozen
+class Writes:
+    """What one process writes of an entity: whether it makes and removes rows, and which fields it changes."""
+
+    create: bool = False
+    change: tuple[str, ...] = field(default=(), converter=tuple)
+    delete: bool = False
+
+
+@frozen
 class EntityType:
     """A kind of row.
 
     `name` is what permissions call it, `plural` its place in addresses. `owned` rows belong to whoever made them.
     `events` are those that an outgoing webhook wants. `post_filter` lets lists fetch rows and decide about each where
     a policy cannot be said in SQL; without it such a list is refused. `indexes` are the columns of those that its lists
-    want (`redoubt policy indexes`), beside the one of owners.
+    want (`redoubt policy indexes`), beside the one of owners. `writes` says by process (`app`, `worker`) what it writes:
+    nothing else is granted to it. None lets both write everything.
     """
 
     name: str
@@ -59,6 +71,7 @@ class EntityType:
     events: frozenset[str] = field(default=frozenset(), converter=frozenset)
     post_filter: bool = False
     indexes: tuple[tuple[str, ...], ...] = field(default=(), converter=tuple)
+    writes: Values[str, Writes] | None = None
 
     @property
     def word(self) -> str:
@@ -220,7 +233,13 @@ class Entities:
             for price in kind.prices
             for name in trigger_names(table_name(kind.plural), price)
         ]
-        return Domain("app", self.migrations, self.metadata, frozenset(triggers))
+        return Domain(
+            name="app",
+            migrations=self.migrations,
+            metadata=self.metadata,
+            triggers=frozenset(triggers),
+            grants={process: tuple(self._uses(process)) for process in _PROCESSES},
+        )
 
     def _check_prices(self) -> None:
         for kind in self.types:
@@ -233,6 +252,19 @@ class Entities:
                         f"{kind.name}.{name} charges by {declared.of}.{declared.price}, which is no price:"
                         " declare it as Money(…, price=True)"
                     )
+
+    def _uses(self, process: str) -> Iterable[Use]:
+        for kind in self.types:
+            table = self.table(kind.name)
+            if kind.writes is None:
+                yield use(table, insert=True, update=True, delete=process == "app")
+                continue
+            writes = kind.writes.get(process, Writes())
+            found = rows_of(
+                table.name, process, create=writes.create, change=writes.change, delete=writes.delete
+            )
+            if found is not None:
+                yield found
 
 
 def table_name(plural: str) -> str:

@@ -8,15 +8,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
+from sqlalchemy.engine import make_url
 
+from redoubt.authz import Roles
 from redoubt.authz import store as policy_store
 from redoubt.authz.policyset import parse_folder
 from redoubt.authz.proofs import demand_no_elevation
 from redoubt.authz.versions import genesis, prove_running
-from redoubt.core.db import Tx, migrate
+from redoubt.core.base import Core
+from redoubt.core.db import Database, Tx, migrate, roles
 from redoubt.core.errors import RedoubtError
 from redoubt.identity import init_operators
 
@@ -35,12 +40,38 @@ class Initialised:
 def initialise(guard: Redoubt, directory: Path) -> Initialised:
     """Bring the app's database to this version and, the first time, record its policies and mint its links.
 
-    What the running policies must be proven to keep is proven here where it is not, so that processes only look it up.
-    Raises MigrationError, PolicyRejected when the folder's policies do not hold, or PoliciesRefused when they, or those
-    that run, let somebody elevate themselves; nothing is then recorded.
+    It is done as the owner of the schema, whatever `guard` is restricted to; on PostgreSQL the roles of the processes are
+    then granted what these use. What the running policies must be proven to keep is proven here where it is not, so that
+    processes only look it up. Raises MigrationError, PolicyRejected when the folder's policies do not hold, or
+    PoliciesRefused when they, or those that run, let somebody elevate themselves; nothing is then recorded.
     """
-    core = guard.core
-    migrate(core.db, guard.domains)
+    with _owner(guard) as core:
+        migrate(core.db, guard.domains)
+        _grant(guard, core)
+        return _begin(core, directory)
+
+
+@contextmanager
+def _owner(guard: Redoubt) -> Iterator[Core]:
+    db = Database(guard.settings.database_url().reveal())
+    try:
+        yield evolve(guard.core, db=db)
+    finally:
+        db.close()
+
+
+def _grant(guard: Redoubt, core: Core) -> None:
+    """Give each process's own role what that process uses; in development the roles are made, too."""
+    named = {"app": core.settings.database.app, "worker": core.settings.database.worker}
+    for process in (name for name, address in named.items() if address is not None):
+        url = make_url(core.settings.database_url(process).reveal())
+        role = url.username or ""
+        if core.settings.development and url.password:
+            roles.ensure_role(core.db, role, str(url.password))
+        roles.grant(core.db, guard.access(process), role)
+
+
+def _begin(core: Core, directory: Path) -> Initialised:
     policies = parse_folder(directory / "policies")
     if core.db.read_sync(lambda tx: policy_store.head(tx, "main")) is None:
         demand_no_elevation(policies)  # not within the transaction that records them
@@ -49,6 +80,7 @@ def initialise(guard: Redoubt, directory: Path) -> Initialised:
     def begin(tx: Tx) -> Initialised:
         head = policy_store.head(tx, "main")
         version = head.version if head is not None else genesis(tx, core, policies)
+        Roles(core).adopt(tx)
         return Initialised(version, tuple(init_operators(tx, core)))
 
     return core.db.write_sync(begin)

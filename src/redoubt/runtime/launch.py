@@ -25,6 +25,7 @@ from redoubt.core.secrets import SecretRef
 from redoubt.core.settings import Settings
 
 from .localca import LocalCa
+from .own_roles import development_roles, hidden_from, without
 from .state import (
     DEV_SECRETS,
     development_secrets,
@@ -130,6 +131,8 @@ def running(options: RunOptions, progress: Progress) -> Iterator[Running]:
         environment |= _addresses_for(settings, environment, options)
         environment |= development_secrets(settings, environment)
         settings = Settings.load(directory, environment)
+        environment |= development_roles(settings, charges=has_payments(settings))
+        settings = Settings.load(directory, environment)
         progress("Preparing keys and certificates")
         ensure_keyring(settings)
         if has_payments(settings):
@@ -139,7 +142,9 @@ def running(options: RunOptions, progress: Progress) -> Iterator[Running]:
         progress("Preparing the databases")
         around = _around(settings, environment)
         supervisor.spawn(*around)  # they know nothing of the databases, so they start meanwhile
-        links = _initialise(directory, settings, environment)
+        links = _initialise(directory, environment)
+        if settings.charge.service is not None:
+            _prepare_charge(directory, settings, environment)
         supervisor.await_ready(*around)
         progress("Starting the processes")
         supervisor.start(*_own(supervisor, directory, settings, environment, certificates))
@@ -213,10 +218,22 @@ def _certificates(settings: Settings) -> Mapping[str, Path]:
     return issued
 
 
-def _initialise(directory: Path, settings: Settings, environment: Mapping[str, str]) -> list[str]:
+def _initialise(directory: Path, environment: Mapping[str, str]) -> list[str]:
     """Migrate and, the first time, record policy version 0 and mint the operator links; return those that are unused."""
+    said = _once(directory, environment, "the app", "-m", "redoubt.runtime.initialise")
+    links: list[str] = json.loads(said)["operator_links"]
+    return links
+
+
+def _prepare_charge(directory: Path, settings: Settings, environment: Mapping[str, str]) -> None:
+    """Migrate the charge database as its owner, and grant the service's role: the service itself can do neither."""
+    own = _charge_environment(settings, environment, own_role=False)
+    _once(directory, own, "the charge service", "-m", "redoubt.payments.charge", "--init")
+
+
+def _once(directory: Path, environment: Mapping[str, str], what: str, *command: str) -> str:
     result = subprocess.run(
-        [sys.executable, "-m", "redoubt.runtime.initialise", "--dir", str(directory)],
+        [sys.executable, *command, "--dir", str(directory)],
         env=dict(environment),
         cwd=directory,
         capture_output=True,
@@ -225,15 +242,13 @@ def _initialise(directory: Path, settings: Settings, environment: Mapping[str, s
         check=False,
     )
     if result.returncode != 0:
-        raise StartError("the app could not be initialised.", hint=result.stderr.strip()[-2000:])
-    links: list[str] = json.loads(result.stdout)["operator_links"]
-    return links
+        raise StartError(f"{what} could not be initialised.", hint=result.stderr.strip()[-2000:])
+    return result.stdout
 
 
 def _base_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
     """Return what app and worker inherit: everything but the secrets that only the charge service may hold."""
-    hidden = {ref.locator for ref in charge_only(settings) if ref.scheme == "env"}
-    return {name: value for name, value in environment.items() if name not in hidden}
+    return without(environment, {ref.locator for ref in charge_only(settings) if ref.scheme == "env"})
 
 
 def charge_only(settings: Settings) -> list[SecretRef]:
@@ -245,11 +260,17 @@ def charge_only(settings: Settings) -> list[SecretRef]:
     return [ref for ref in (settings.charge.provider_key, settings.charge.master) if ref is not None]
 
 
-def _charge_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what the charge service inherits: everything but the secrets of the app."""
+def _charge_environment(
+    settings: Settings, environment: Mapping[str, str], *, own_role: bool = True
+) -> dict[str, str]:
+    """Return what the charge service inherits: everything but the secrets of the app, and of its database's owner.
+
+    Without `own_role`: what prepares its database inherits, as the owner.
+    """
     own = {ref.locator for ref in references_in(settings.charge) if ref.scheme == "env"}
     hidden = {ref.locator for ref in references_in(settings) if ref.scheme == "env"} - own
-    return {name: value for name, value in environment.items() if name not in hidden}
+    hidden |= hidden_from(settings, "charge") if own_role else set()
+    return without(environment, hidden)
 
 
 def _around(settings: Settings, environment: Mapping[str, str]) -> list[Service]:
@@ -301,8 +322,20 @@ def _own(
     serve = [sys.executable, "-m", "redoubt.runtime.serve", *ends]
     return [
         *own,
-        Service("worker", worker, marker.exists, environment={"REDOUBT_PROCESS": "worker"}, cwd=directory),
-        Service("app", serve, _answers(settings, certificates["ca"]), cwd=directory),
+        Service(
+            "worker",
+            worker,
+            marker.exists,
+            environment={"REDOUBT_PROCESS": "worker", **dict.fromkeys(hidden_from(settings, "worker"), "")},
+            cwd=directory,
+        ),
+        Service(
+            "app",
+            serve,
+            _answers(settings, certificates["ca"]),
+            environment=dict.fromkeys(hidden_from(settings, "app"), ""),
+            cwd=directory,
+        ),
     ]
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from attrs import field, frozen
 
-from redoubt.core.db import Domain, Tx
+from redoubt.core.db import Domain, Tx, Use
 from redoubt.core.jobs import Jobs
+from redoubt.payments.grants import PAYMENTS, PRICED_BY_WORKER, PRICES
+from redoubt.webhooks.grants import INCOMING, OUTGOING
 from redoubt.webhooks.models import EndpointConfig, TargetConfig
 
-from .entities import Entities
+from .entities import Entities, Writes
 from .pages import Link
 
 PaymentChanged = Callable[[Tx, str, str, str], None]
@@ -32,7 +34,10 @@ class PaymentsPlan:
 
 @frozen
 class AppPlan:
-    """What the app declares: who may join and how, its tables, pages, webhooks, payments and jobs."""
+    """What the app declares: who may join and how, its tables, pages, webhooks, payments and jobs.
+
+    `grants` says by process what code of the app's own does in the database, beyond what the library and `entities` do.
+    """
 
     title: str = ""
     sign_up: str | None = "customer"
@@ -48,3 +53,19 @@ class AppPlan:
     targets: tuple[TargetConfig, ...] = field(default=(), converter=tuple)
     payments: PaymentsPlan | None = None
     jobs: tuple[Callable[[Jobs], None], ...] = field(default=(), converter=tuple)
+    grants: Mapping[str, tuple[Use, ...]] = field(factory=dict)
+
+    @property
+    def features(self) -> frozenset[str]:
+        """Return which of the features it has that bring database grants of their own."""
+        priced = [kind for kind in (self.entities.types if self.entities else ()) if kind.prices]
+        asked = {
+            INCOMING: bool(self.webhooks) or self.payments is not None,
+            OUTGOING: bool(self.targets),
+            PAYMENTS: self.payments is not None,
+            PRICES: bool(priced),
+            PRICED_BY_WORKER: any(
+                kind.writes is None or kind.writes.get("worker", Writes()).create for kind in priced
+            ),
+        }
+        return frozenset(name for name, has in asked.items() if has)

@@ -263,6 +263,19 @@ class Demotion(_Part):
     within: float = 2.0
 
 
+class Rights(_Part):
+    """What each process may do in the database: by process, the file whose GRANT statements say it.
+
+    The command `db_try` tries the statements of a file as one of these processes, or as the `owner` named here, and answers
+    with JSON; `never` are statements that no process needs.
+    """
+
+    grants: dict[str, str]
+    owner: str = "owner"
+    owners: dict[str, str] = {}
+    never: list[str] = []
+
+
 class Replica(_Part):
     """How a second replica of the app is started over the same state; `{replica_port}` is where it has to listen."""
 
@@ -312,6 +325,7 @@ class Target(_Part):
     switches: Switches | None = None
     policies: Policies | None = None
     prices: Prices | None = None
+    rights: Rights | None = None
     replica: Replica | None = None
     demotion: Demotion | None = None
     commands: dict[str, list[str]] = {}

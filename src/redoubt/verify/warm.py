@@ -70,7 +70,7 @@ while True:
     for one in streams:
         os.close(one)
 """
-_MODULES = ("audit", "payments", "people", "policy", "supply", "webhooks")
+_MODULES = ("audit", "db", "payments", "people", "policy", "supply", "webhooks")
 
 
 @define(eq=False)

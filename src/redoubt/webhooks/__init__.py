@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..core.db import Domain
 from . import store
+from .grants import GRANTS
 from .models import Delivery, EndpointConfig, Handler, TargetConfig
 from .outbox import emit
 from .routes import routes
@@ -14,6 +15,7 @@ DOMAIN = Domain(
     migrations=Path(__file__).parent / "migrations",
     metadata=store.metadata,
     triggers=store.TRIGGERS,
+    grants=GRANTS,
 )
 
 __all__ = ["DOMAIN", "Delivery", "EndpointConfig", "Handler", "TargetConfig", "Webhooks", "emit", "routes"]

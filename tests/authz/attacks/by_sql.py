@@ -252,7 +252,65 @@ def _unsealed(seal: str | None, scene: Scene) -> None:
     scene.refused(_give, scene, seal=seal)
 
 
+def _step(scene: Scene, **changes: Any) -> None:
+    """Append a step to eve's roles, past the app."""
+    found = scene.row(
+        "SELECT COALESCE(MAX(seq) + 1, 0) AS seq FROM role_steps WHERE tenant = :tenant AND user_id = 'eve'"
+    )
+    row = {
+        "tenant": scene.tenant, "user_id": "eve", "seq": found["seq"], "kind": "give", "role": scene.role,
+        "granted_by": scene.author, "at": 1, "member_seal": "00" * 32, "held": f'[["{scene.role}",null]]',
+        "seal": "00" * 32, **changes,
+    }  # fmt: skip
+    names = ", ".join(row)
+    scene.sql(f"INSERT INTO role_steps ({names}) VALUES ({', '.join(f':{name}' for name in row)})", **row)
+
+
+def _anothers_step(scene: Scene) -> None:
+    _honest_other(scene)
+    row = scene.row("SELECT * FROM role_steps WHERE tenant = :tenant AND user_id = 'cora'")
+    _step(scene, **{**row, "user_id": "eve"})
+
+
+def _given_and_taken(scene: Scene) -> dict[str, Any]:
+    """Give eve the role, truly, and take it again; return the step that gave it."""
+    roles = Roles(scene.core)
+    honest_role(scene)
+    row = scene.row("SELECT * FROM role_steps WHERE tenant = :tenant AND user_id = 'eve' AND kind = 'give'")
+    scene.core.db.write_sync(lambda tx: roles.revoke(tx, scene.tenant, "eve", scene.role, scene.approver))
+    return row
+
+
+def _put_back(scene: Scene) -> None:
+    """The row of a role that was taken comes back as it was, with its seal."""
+    taken = _given_and_taken(scene)
+    _give(scene, seal=taken["member_seal"], granted_by=taken["granted_by"], at=taken["at"])
+
+
+def _step_again(scene: Scene) -> None:
+    step = _given_and_taken(scene)
+    _step(scene, **{name: value for name, value in step.items() if name != "seq"})
+
+
+def _instead_of_the_last(text: str, scene: Scene) -> None:
+    _given_and_taken(scene)
+    scene.refused(scene.sql, text, tenant=scene.tenant)
+
+
+_LAST = "tenant = :tenant AND user_id = 'eve' AND kind = 'take'"
+
 ROLE = {
+    "a step with a false seal": lambda scene: _step(scene),
+    "a step with no hexadecimal seal": lambda scene: _step(scene, seal="zz"),
+    "a step without a seal": lambda scene: scene.refused(_step, scene, seal=""),
+    "a step out of order": lambda scene: scene.refused(_step, scene, seq=7),
+    "another's step": _anothers_step,
+    "the row of a role that was taken": _put_back,
+    "the step of a role that was taken": _step_again,
+    "the last step deleted": partial(_instead_of_the_last, f"DELETE FROM role_steps WHERE {_LAST}"),
+    "the last step changed": partial(
+        _instead_of_the_last, f"UPDATE role_steps SET held = '[[\"operator\",null]]' WHERE {_LAST}"
+    ),
     "without a seal": partial(_unsealed, None),
     "with an empty seal": partial(_unsealed, ""),
     "with a false seal": lambda scene: _give(scene),

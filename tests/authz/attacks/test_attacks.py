@@ -153,7 +153,7 @@ def _unseal_steps(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _unseal_roles(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("redoubt.authz.roles.holds", lambda row, keys: True)
+    monkeypatch.setattr("redoubt.authz.roles.stands", lambda step, keys: True)
 
 
 def _drop(trigger: str, table: str) -> Callable[[Core, pytest.MonkeyPatch], None]:
@@ -191,7 +191,13 @@ def _any_base(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (_unseal_steps, "forged verdict", "an invented proof"),
         (_unseal_steps, "forged verdict", "an invented assertion"),
-        (_unseal_roles, "role change outside of the grant", "with a false seal"),
+        (_unseal_roles, "role change outside of the grant", "a step with a false seal"),
+        (_unseal_roles, "role change outside of the grant", "the step of a role that was taken"),
+        (
+            _drop("role_steps_no_delete", "role_steps"),
+            "role change outside of the grant",
+            "the last step deleted",
+        ),
         (
             _drop("role_members_no_update", "role_members"),
             "role change outside of the grant",

@@ -2,11 +2,13 @@
 
 from .columns import Json, Timestamp, microseconds, tenant_column
 from .database import Database, Dialect, Tx
-from .errors import DatabaseError, MigrationError, StorageUnavailable
+from .errors import DatabaseError, MigrationError, NotGranted, StorageUnavailable
+from .grants import Access, Use, use
 from .group import Command, GroupCommit
-from .migrate import Domain, migrate
+from .migrate import Domain, access_of, migrate
 
 __all__ = [
+    "Access",
     "Command",
     "Database",
     "DatabaseError",
@@ -15,10 +17,14 @@ __all__ = [
     "GroupCommit",
     "Json",
     "MigrationError",
+    "NotGranted",
     "StorageUnavailable",
     "Timestamp",
     "Tx",
+    "Use",
+    "access_of",
     "microseconds",
     "migrate",
     "tenant_column",
+    "use",
 ]

@@ -21,12 +21,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, CursorResult, Engine, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from .errors import DatabaseError, StorageUnavailable
+from . import authorizer
+from .errors import DatabaseError, NotGranted, StorageUnavailable
+from .grants import Access, Grant
 from .group import GroupCommit
 
 T = TypeVar("T")
 Dialect = Literal["sqlite", "postgresql"]
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+_Hold = Callable[[Any, bool], None]
 
 _READ_THREADS = 4
 _PG_WRITE_THREADS = 4
@@ -68,6 +71,8 @@ class Database:
         """
         parsed = make_url(url)
         backend = parsed.get_backend_name()
+        self.used: set[Grant] = set()
+        self._access: Access | None = None
         self._lock = threading.RLock()
         self._lock_file: int | None = None
         self._lock_depth = 0
@@ -80,7 +85,7 @@ class Database:
                     hint="Name a file: sqlite:///var/app.db",
                 )
             self.path: Path | None = Path(path).absolute()
-            self._writer, self._reader = _sqlite_engines(self.path)
+            self._writer, self._reader = _sqlite_engines(self.path, self._held_to)
             self._lock_file = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             write_threads = 1
         elif backend == "postgresql":
@@ -118,6 +123,28 @@ class Database:
             tx.run_after_commit()
             return result
 
+    def restrict(self, access: Access) -> None:
+        """From now on let statements through this database do only what `access` grants; call it before they run.
+
+        On SQLite every new connection is held to it, and `used` gathers what they needed of it. On PostgreSQL nothing
+        happens here: the server holds each role to its grants, and a process has to connect as its own.
+        """
+        if self._access is not None:
+            raise DatabaseError("this database is restricted already.")
+        self._access = access
+        if self.dialect == "sqlite":
+            self._writer.dispose()
+            self._reader.dispose()
+
+    @property
+    def access(self) -> Access | None:
+        """What `restrict` was given; None for whoever owns the schema."""
+        return self._access
+
+    def _held_to(self, connection: Any, reading: bool) -> None:
+        if self._access is not None:
+            authorizer.restrict(connection, self._access, self.used, reading=reading)
+
     def close(self) -> None:
         """Let running work end, then close every connection."""
         self.group.close()
@@ -152,10 +179,16 @@ class Database:
                 self._lock_depth -= 1
 
 
-def _sqlite_engines(path: Path) -> tuple[Engine, Engine]:
+def _sqlite_engines(path: Path, held_to: _Hold) -> tuple[Engine, Engine]:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     url = sa.URL.create("sqlite", database=str(path))
-    arguments = {"check_same_thread": False, "isolation_level": None, "timeout": 10.0}
+    # A restricted connection is asked about every part of a statement when that is prepared: few are prepared twice.
+    arguments = {
+        "check_same_thread": False,
+        "isolation_level": None,
+        "timeout": 10.0,
+        "cached_statements": 512,
+    }
     writer = sa.create_engine(
         url, connect_args=arguments, poolclass=sa.QueuePool, pool_size=1, max_overflow=0
     )
@@ -166,15 +199,19 @@ def _sqlite_engines(path: Path) -> tuple[Engine, Engine]:
         pool_size=_READ_THREADS,
         max_overflow=_READ_THREADS,
     )
-    for engine, begin, query_only in ((writer, "BEGIN IMMEDIATE", "OFF"), (reader, "BEGIN", "ON")):
-        _configure_sqlite(engine, begin, query_only)
+    for engine, begin, reading in ((writer, "BEGIN IMMEDIATE", False), (reader, "BEGIN", True)):
+        _configure_sqlite(engine, begin, reading, held_to)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    with writer.connect():
-        pass
+    for engine in (
+        writer,
+        reader,
+    ):  # what SQLAlchemy asks of a first connection, nobody restricted has to be let ask
+        with engine.connect():
+            pass
     return writer, reader
 
 
-def _configure_sqlite(engine: Engine, begin: str, query_only: str) -> None:
+def _configure_sqlite(engine: Engine, begin: str, reading: bool, held_to: _Hold) -> None:
     @sa.event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
         for pragma in (
@@ -184,9 +221,11 @@ def _configure_sqlite(engine: Engine, begin: str, query_only: str) -> None:
             "recursive_triggers=ON",  # without it REPLACE walks past append-only triggers
             "trusted_schema=OFF",
             "busy_timeout=10000",
-            f"query_only={query_only}",
+            "temp_store=MEMORY",
+            f"query_only={'ON' if reading else 'OFF'}",
         ):
             connection.execute(f"PRAGMA {pragma}")
+        held_to(connection, reading)
 
     @sa.event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
@@ -209,13 +248,28 @@ def _translated() -> Iterator[None]:
     """Turn a lost server or a locked file into an error of ours; constraint errors pass as SQLAlchemy's."""
     try:
         yield
-    except OperationalError as error:
-        raise StorageUnavailable(
-            "the database could not be reached or is busy; nothing was written."
-        ) from error
     except DBAPIError as error:
+        if _not_granted(error):
+            raise NotGranted(
+                "the database refused a statement that this process has no right to; nothing was written.",
+                hint="What each process may do is declared beside the tables: redoubt db grants",
+            ) from error
+        if isinstance(error, OperationalError):
+            raise StorageUnavailable(
+                "the database could not be reached or is busy; nothing was written."
+            ) from error
         if error.connection_invalidated:
             raise StorageUnavailable(
                 "the connection to the database was lost; nothing is known to be written."
             ) from error
         raise
+
+
+def _not_granted(error: DBAPIError) -> bool:
+    """Say whether the database refused for want of a right (SQLite: SQLITE_AUTH; PostgreSQL: 42501, insufficient_privilege)."""
+    cause = error.orig
+    return (
+        getattr(cause, "sqlite_errorname", None) == "SQLITE_AUTH"
+        or getattr(cause, "sqlstate", None) == "42501"
+        or any(said in str(cause) for said in authorizer.REFUSALS)
+    )

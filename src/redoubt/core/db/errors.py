@@ -2,6 +2,7 @@
 
 DatabaseError
 ├── StorageUnavailable   the server or the file could not be reached, or is locked for too long
+├── NotGranted           this process may not run that statement
 └── MigrationError       the schema is not what this version needs
 """
 
@@ -20,6 +21,12 @@ class StorageUnavailable(DatabaseError):
     """The database could not be reached; nothing was written."""
 
     code = "database-unavailable"
+
+
+class NotGranted(DatabaseError):
+    """The database refused a statement for want of a right; nothing was written."""
+
+    code = "database-not-granted"
 
 
 class MigrationError(DatabaseError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -11,6 +11,7 @@ from attrs import field, frozen
 
 from .database import Database, Tx
 from .errors import MigrationError
+from .grants import Access, Use, merged
 
 _ENVIRONMENT = Path(__file__).parent / "alembic"
 _LOCK = 0x5245444F554254  # one advisory lock for all who migrate
@@ -18,12 +19,30 @@ _LOCK = 0x5245444F554254  # one advisory lock for all who migrate
 
 @frozen
 class Domain:
-    """What a domain brings to the database: its revisions, its tables and the triggers that defend them."""
+    """What a domain brings to the database: its revisions, its tables, the triggers that defend them, and who uses what.
+
+    `grants` says by process what it does with which table; `definers` which tables a trigger writes with the rights of
+    the owner, for processes that may not write them.
+    """
 
     name: str
     migrations: Path
     metadata: sa.MetaData
     triggers: frozenset[str] = field(default=frozenset())
+    grants: Mapping[str, tuple[Use, ...]] = field(factory=dict)
+    definers: Mapping[str, frozenset[str]] = field(factory=dict)
+
+
+def access_of(domains: Iterable[Domain], process: str, features: Collection[str] = ()) -> Access:
+    """Return everything that `domains` declare for `process` of an app that has `features`."""
+    listed = list(domains)
+    uses = [
+        one
+        for domain in listed
+        for one in domain.grants.get(process, ())
+        if not one.when or one.when in features
+    ]
+    return merged(process, uses, {name: to for domain in listed for name, to in domain.definers.items()})
 
 
 def migrate(db: Database, domains: Iterable[Domain]) -> None:

@@ -9,12 +9,15 @@ from pathlib import Path
 from redoubt.core.db import Domain
 
 from . import store
+from .grants import DEFINERS, GRANTS
 
 DOMAIN = Domain(
     name="charge",
     migrations=Path(__file__).parent / "migrations",
     metadata=store.metadata,
     triggers=store.TRIGGERS,
+    grants=GRANTS,
+    definers=DEFINERS,
 )
 
 __all__ = ["DOMAIN"]

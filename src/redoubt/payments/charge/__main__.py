@@ -13,11 +13,14 @@ from redoubt.core.log import configure
 from redoubt.core.settings import Settings
 
 from .config import open_core
-from .process import open_server
+from .process import open_server, prepare
 
 
 async def _serve(directory: Path) -> None:
-    core = open_core(Settings.load(directory))
+    settings = Settings.load(directory)
+    if settings.charge.service is None:  # where it has a role of its own, that may not migrate: see --init
+        prepare(settings)
+    core = open_core(settings)
     configure(core.redactor)
     try:
         server = open_server(core)
@@ -33,9 +36,13 @@ def main() -> None:
     """Serve until SIGTERM; a known error is one line on stderr and exit 1."""
     parser = argparse.ArgumentParser(prog="python -m redoubt.payments.charge", description=__doc__)
     parser.add_argument("--dir", type=Path, required=True)
+    parser.add_argument("--init", action="store_true", help="prepare the database as its owner, and end")
     options = parser.parse_args()
     try:
-        asyncio.run(_serve(options.dir))
+        if options.init:
+            prepare(Settings.load(options.dir))
+        else:
+            asyncio.run(_serve(options.dir))
     except RedoubtError as error:
         print(f"redoubt: {error}", file=sys.stderr)
         sys.exit(1)

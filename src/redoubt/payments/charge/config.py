@@ -32,7 +32,7 @@ APPROVER_MATURES = timedelta(hours=24)
 
 
 def open_core(settings: Settings) -> Core:
-    """Open the charge service's own database and keyring; the app's are not touched."""
+    """Open the charge service's own database, by its own role where it has one, and its keyring; not the app's."""
     folder = settings.state_dir / "charge"
     master = settings.charge.master or SecretRef(
         "file", str(Path(settings.app.state_dir) / "charge" / "master.key")
@@ -42,7 +42,7 @@ def open_core(settings: Settings) -> Core:
     clock = SystemClock()
     return Core(
         settings=settings,
-        db=Database(settings.charge_database_url().reveal()),
+        db=Database(settings.charge_database_url("charge").reveal()),
         clock=clock,
         ids=SystemIds(clock),
         keys=keys,

@@ -10,12 +10,15 @@ from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 import uvicorn
+from sqlalchemy.engine import make_url
 
 from redoubt.audit import DOMAIN as AUDIT
 from redoubt.audit.sequencer import Sequencer
 from redoubt.core.base import Core
-from redoubt.core.db import migrate
+from redoubt.core.db import Access, Database, access_of, migrate, roles
+from redoubt.core.db.used import keep_used, used_file
 from redoubt.core.jobs import DOMAIN as CORE
+from redoubt.core.settings import Settings
 
 from . import DOMAIN as CHARGE
 from .asgi import make_app
@@ -75,12 +78,19 @@ class ChargeServer:
             asyncio.create_task(self._sequencer().run(self._stop), name="audit"),
             asyncio.create_task(self._watch_certificates(), name="certificates"),
         ]
+        settings = self._core.settings
+        if settings.development:
+            kept = used_file(settings.state_dir, "charge")
+            tasks.append(asyncio.create_task(keep_used(self._core.db, kept), name="used"))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
             self.stop()
+            for task in tasks:
+                if task.get_name() == "used":
+                    task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             own.close()
 
@@ -99,10 +109,36 @@ class ChargeServer:
                 log.info("new certificates are live")
 
 
+def prepare(settings: Settings) -> None:
+    """Migrate the charge database as its owner, and grant the service's own role what the service does.
+
+    In development the role is made, too. Raises MigrationError.
+    """
+    db = Database(settings.charge_database_url().reveal())
+    try:
+        migrate(db, [CORE, AUDIT, CHARGE])
+        if settings.charge.service is not None:
+            own = make_url(settings.charge_database_url("charge").reveal())
+            if settings.development and own.password:
+                roles.ensure_role(db, own.username or "", str(own.password))
+            roles.grant(db, service_access(), own.username or "")
+    finally:
+        db.close()
+
+
+def service_access() -> Access:
+    """Return what the charge service may do in its database."""
+    return access_of([AUDIT, CHARGE], "charge")
+
+
 def open_server(core: Core) -> ChargeServer:
-    """Migrate the charge database and return the server that the settings describe."""
-    migrate(core.db, [CORE, AUDIT, CHARGE])
+    """Return the server that the settings describe, over a database that is prepared, held to what the service does.
+
+    Raises MigrationError in production where the service's role may do more than that.
+    """
     settings = core.settings
+    core.db.restrict(service_access())
+    roles.demand_bounded(core.db, strictly=not settings.development)
     service = ChargeService(core, config_from(settings), open_provider(core, open_egress(settings)))
     parts = urlsplit(settings.charge.address)
     host = parts.hostname or "127.0.0.1"

@@ -13,6 +13,7 @@ from pathlib import Path
 from ..errors import Unshown
 from ..lab import Lab
 from ..probe import SEARCHING, Attack, probe
+from . import rights
 from .stores import copied, tables_like
 
 _KEPT = re.compile(r"(?i)^(audit_entries|audit|events)$")
@@ -27,6 +28,9 @@ _NEVER = (
 @probe("AUZ-5", phase=SEARCHING, beside="copies")
 def unlisted_statements_are_refused(lab: Lab) -> None:
     """Try what only a migration needs, as the app: with its database role, else with its user and its file."""
+    if rights.can_try(lab):
+        rights.attack_each(lab)
+        return
     with lab.attack("try unlisted statements with the app's own database role", "one is obeyed") as attack:
         if "db_statement" in lab.target.commands:
             _by_role(lab, attack)
