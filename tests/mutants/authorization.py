@@ -131,6 +131,12 @@ MUTANTS = (
         [library("authz/changes.py", "found.verdict, found.passes, found.evidence,", '"narrower", True, found.evidence,')],
     ),
     Mutant(
+        "AUZ-4",
+        "a-granted-write-may-elevate",
+        [library("cli/policy_check.py", "refused = elevation_refusals(new, budget_seconds=budget)", "refused: list[Any] = []"),
+         library("cli/policy_check.py", "import typer\n", "import typer\nfrom typing import Any\n")],
+    ),
+    Mutant(
         "AUZ-5",
         "connections-are-held-to-nothing",
         [library("core/db/database.py", "        if self._access is not None:\n            authorizer", "        if self._access is None:\n            authorizer")],

@@ -10,6 +10,7 @@ import pytest
 
 from redoubt.verify.probes.cedar import (
     ADDED,
+    elevating_edits,
     equal_edits,
     forbidden,
     granted_to,
@@ -126,3 +127,16 @@ def test_a_folder_is_written_as_it_was_read(tmp_path: Path) -> None:
     folder = write_policies(tmp_path / "policies", TEXTS)
     (folder / "notes.txt").write_text("no policy")
     assert read_policies(folder) == TEXTS
+
+
+def test_a_write_is_granted_to_an_action_of_who_lacks_something() -> None:
+    schema = '@grant("by request")\nentity Robot;\n@grant("by Enrolment.create, sign-up")\nentity User in [Role];\n'
+    more = (
+        READ
+        + '\n@id("Note.list:clerk")\npermit (principal in Role::"clerk", action == Action::"Note.list", resource);\n'
+    )
+    (edited,) = elevating_edits({"note.cedar": more, "schema.cedarschema": schema}).values()
+    assert edited["note.cedar"] == more
+    assert edited["schema.cedarschema"] == schema.replace("sign-up", "sign-up, Note.read")
+    assert elevating_edits({"note.cedar": READ, "schema.cedarschema": schema}) == {}  # nobody lacks anything
+    assert elevating_edits({"note.cedar": more, "schema.cedarschema": "entity User in [Role];"}) == {}

@@ -13,6 +13,7 @@ from pathlib import Path
 _SUFFIXES = (".cedar", ".cedarschema")
 _STATEMENT = re.compile(r"(?m)^(?=@id\()")
 _WHEN = re.compile(r"\bwhen\s*\{(?P<body>[^{}]*)\}\s*;\s*\Z")
+_GRANTED = re.compile(r'@grant\("by ([^"]*)"\)\s*entity \w+ in \[[^\]]*\bRole\b')
 ADDED = "verify-added.cedar"
 
 
@@ -115,3 +116,30 @@ def wider_edits(texts: Mapping[str, str]) -> dict[str, dict[str, str]]:
         ),
     }  # fmt: skip
     return {words: edited for words, edited in made.items() if edited}
+
+
+def elevating_edits(texts: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return an edit of the schema that lets an action write the roles of whoever may do it, where @grant says who writes.
+
+    The action is one of a role that lacks what another role has, so who may do it gains something by the write.
+    """
+    edited = dict(texts)
+    for name, text in texts.items():
+        found = _GRANTED.search(text) if name.endswith(".cedarschema") else None
+        action = _lacking(texts) if found else None
+        if found and action:
+            edited[name] = f"{text[: found.end(1)]}, {action}{text[found.end(1) :]}"
+            return {"a granted write by which its doer gives themselves a role": edited}
+    return {}
+
+
+def _lacking(texts: Mapping[str, str]) -> str | None:
+    """Return an action of a role that lacks an action which another role has."""
+    has: dict[str, list[str]] = {}
+    for name, text in texts.items():
+        for one in statements(text) if name.endswith(".cedar") else ():
+            role, action = re.search(r'Role::"([^"]+)"', one), re.search(r'Action::"([^"]+)"', one)
+            if role and action and "Enrolment" not in action[1]:
+                has.setdefault(role[1], []).append(action[1])
+    everything = {action for actions in has.values() for action in actions}
+    return next((actions[0] for _, actions in sorted(has.items()) if everything - set(actions)), None)

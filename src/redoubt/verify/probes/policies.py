@@ -26,6 +26,7 @@ from ..target import Policies, call
 from ..things import Thing, Workshop
 from .cedar import (
     ADDED,
+    elevating_edits,
     equal_edits,
     forbidden,
     granted_to,
@@ -226,7 +227,7 @@ def _everywhere(scene: _Scene, attack: Attack, browsers: list[Browser]) -> None:
 
 @probe("AUZ-4", phase=SEARCHING, beside=ASIDE)
 def confusing_edits_are_seen_through(lab: Lab) -> None:
-    """Write equal, narrower and wider edits in confusing ways; the gate must tell them apart."""
+    """Write equal, narrower and wider edits in confusing ways, and one that elevates; the gate must tell them apart."""
     how = lab.target.policies
     if how is None or lab.world.repo is None or "policy_check" not in lab.target.commands:
         raise Unshown(
@@ -243,6 +244,7 @@ def confusing_edits_are_seen_through(lab: Lab) -> None:
             ("equal", equal_edits(texts)),
             ("narrower", narrower_edits(texts)),
             ("wider", wider_edits(texts)),
+            ("refused", elevating_edits(texts)),
         )
         tried = [(kind, words, edited) for kind, edits in kinds for words, edited in edits.items()]
         attack.positive("something can be widened", any(kind == "wider" for kind, *_ in tried))
@@ -259,5 +261,9 @@ def confusing_edits_are_seen_through(lab: Lab) -> None:
         for (kind, words, _), code in zip(tried, codes, strict=True):
             if kind == "wider":
                 attack.check(code == how.review, f"{words}: a widening passes (the check ended with {code})")
+            elif kind == "refused":
+                attack.check(
+                    code not in (0, how.review), f"{words}: it passes, or asks for a review alone ({code})"
+                )
             else:
                 attack.positive(f"{words}: passes, as it grants nothing more", code == 0, str(code))
