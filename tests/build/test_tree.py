@@ -313,3 +313,18 @@ def test_text_of_a_spec_cannot_become_code(tmp_path: Path):
             ast.parse(data)
     assert json.loads(tree["openapi.json"])["info"]["title"] == fine
     tomllib.loads(tree["redoubt.toml"].decode())
+
+
+def test_post_filter_reaches_the_entity_that_asks_for_it_and_no_other(tmp_path: Path):
+    text = SHOP.read_text().replace("\n  Order:\n", "\n  Order:\n    post_filter: true\n", 1)
+    asked = tmp_path / "spec.yaml"
+    asked.write_text(text)
+    found = emit(load_spec(asked), asked.read_bytes())["app/entities.py"].decode()
+    calls = [node for node in ast.walk(ast.parse(found)) if isinstance(node, ast.Call)]
+    kinds = {
+        ast.literal_eval(call.args[0]): any(item.arg == "post_filter" for item in call.keywords)
+        for call in calls
+        if isinstance(call.func, ast.Name) and call.func.id == "EntityType"
+    }
+    assert len(kinds) > 3
+    assert [name for name, asks in kinds.items() if asks] == ["Order"]

@@ -126,6 +126,7 @@ def entity_view(
         "state": state,
         "moves": moves,
         "pay": pay,
+        "post_filter": entity.post_filter,
         "events": tuple(event for event in events_of(name, entity) if event in wanted),
         "pages": name in spec.pages.entities,
         "prices": prices,

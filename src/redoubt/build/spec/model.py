@@ -48,6 +48,8 @@ class Entity(Part):
     fields: dict[Word, AnyField] = Field(min_length=1, max_length=80)
     actions: dict[Word, Transition] = Field(default={}, max_length=40)
     """Moves of the state field, each with its own permission."""
+    post_filter: bool = False
+    """Where a policy cannot be said in SQL, lists fetch rows and decide about each one; without it they are refused."""
 
 
 class Page(Part):
