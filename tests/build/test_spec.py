@@ -237,12 +237,22 @@ _TREES = st.recursive(
 )
 
 
+_SECTIONS = ["app", "roles", "entities", "permissions", "webhooks", "payments", "pages", "limits"]
+
+
+@pytest.mark.parametrize("value", [None, True, 7, "x", [], [1], {}, {"x": True}], ids=repr)
+@pytest.mark.parametrize("section", _SECTIONS)
+def test_a_section_of_another_kind_is_a_problem_or_nothing(section: str, value: Any):
+    _told(section, value)
+
+
 @settings(max_examples=60, deadline=None)
-@given(
-    st.sampled_from(["app", "roles", "entities", "permissions", "webhooks", "payments", "pages", "limits"]),
-    _TREES,
-)
+@given(st.sampled_from(_SECTIONS), _TREES)
 def test_any_value_in_any_section_is_a_list_of_problems_or_a_spec(section: str, value: Any):
+    _told(section, value)
+
+
+def _told(section: str, value: Any) -> None:
     data = yaml.safe_load(SHOP)
     data[section] = value
     found: tuple[SpecProblem, ...] = ()

@@ -59,8 +59,10 @@ def around(spec: Spec, raw: Mapping[str, Any]) -> Iterator[Finding]:
 def _pages(spec: Spec, raw: Mapping[str, Any]) -> Iterator[Finding]:
     if spec.pages.home is not None and spec.pages.home not in spec.pages.entities:
         yield ("pages", "home"), f"{spec.pages.home}, which has no pages", one_of(spec.pages.entities)
+    written = raw.get("entities")
+    named = written if isinstance(written, dict) else {}
     for index, name in enumerate(spec.pages.entities):
-        if name not in spec.entities and name not in (raw.get("entities") or {}):
+        if name not in spec.entities and name not in named:
             at: Path = ("pages", "entities", index)
             yield at, f"{name}, which is no entity{nearest(name, spec.entities)}", one_of(spec.entities)
     plurals = {plural(name, entity) for name, entity in spec.entities.items()}
