@@ -139,7 +139,7 @@ MUTANTS = (
     Mutant(
         "AUZ-5",
         "connections-are-held-to-nothing",
-        [library("core/db/database.py", "        if self._access is not None:\n            authorizer", "        if self._access is None:\n            authorizer")],
+        [library("core/db/database.py", "        if self._access is not None:\n            authorizer", "        if False:\n            authorizer")],
         quick=True,
     ),
     Mutant(

@@ -41,7 +41,7 @@ def development_roles(settings: Settings, *, charges: bool) -> dict[str, str]:
         parsed = make_url(url.reveal())
         role = f"{parsed.database}_{process}".encode()[-_NAME:].decode(errors="ignore")
         own = parsed.set(username=role, password=passwords[process]).render_as_string(hide_password=False)
-        found |= {f"REDOUBT_{key}": f"env:REDOUBT_DEV_{key}", f"REDOUBT_DEV_{key}": own}
+        found |= {f"REDOUBT_{key}": f"env:DEVELOPMENT_{key}", f"DEVELOPMENT_{key}": own}
     return found
 
 
