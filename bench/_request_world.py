@@ -124,6 +124,8 @@ def guarded_row(home: Path, orders: Orders) -> Any:
 
 def _guarded(home: Path, guard: Any, find: Find) -> Any:
     from redoubt.authz import Entity, permit, user_uid
+    from redoubt.core.db import use
+    from redoubt.runtime.plan import AppPlan
 
     owners = json.loads((home / "owners.json").read_text())
 
@@ -136,7 +138,8 @@ def _guarded(home: Path, guard: Any, find: Find) -> Any:
         return Entity("Order", order["id"], attrs)
 
     app = route(find, permit("Order.read", resource=load))
-    guard.bind(app)
+    guard.bind(app, plan=AppPlan(grants={"app": (use(TABLE),)}))
+    guard.core.db.restrict(guard.access("app"))  # as a process that is started has it
     return app
 
 

@@ -25,6 +25,7 @@ _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 # (alone or as `Type:id`), and short words without an @, a blank or more than four digits that have no secret's prefix.
 _SAFE = re.compile(rf"(?:[A-Za-z_]{{1,32}}[:/])?{_UUID}|[0-9a-f]{{64}}")
 _IDENTIFIER = re.compile(rf"{_UUID}|[0-9a-f]{{64}}")
+_IDENTIFIERS = re.compile(rf'(?:{_UUID}|[0-9a-f]{{64}})(?:"(?:{_UUID}|[0-9a-f]{{64}}))*')
 _WORD = re.compile(
     r"(?!.*(?:_live_|_test_|_secret_|wh(?:sec|sk)_))[A-Za-z][A-Za-z_-]{0,23}(?:\.[A-Za-z_-]{1,23}){0,2}[0-9]{0,4}"
 )
@@ -127,6 +128,11 @@ _plain: set[str] = set()  # short texts that no detector changed, and that none 
 def is_identifier(text: str) -> bool:
     """Say whether `text` is a bare UUID or hash of ours: plain whatever it stands for."""
     return _IDENTIFIER.fullmatch(text) is not None
+
+
+def are_identifiers(joined: str) -> bool:
+    """Say whether all of the texts that a quotation mark joins are such."""
+    return _IDENTIFIERS.fullmatch(joined) is not None
 
 
 def is_plain(text: str) -> bool:

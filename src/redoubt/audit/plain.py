@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .models import Written
-from .personal import MAX_DEPTH, MAX_ITEMS, is_identifier, is_plain, is_plain_name
+from .personal import MAX_DEPTH, MAX_ITEMS, are_identifiers, is_identifier, is_plain, is_plain_name
 
 # The same bytes as `canonical_json`, without its search for floats: the committer lets none through, nor is any plain.
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -22,9 +22,10 @@ _BRACKETS = str.maketrans(
     "[]", "{}", ",:-0123456789aeflnrstu"
 )  # what else JSON has outside of texts falls away
 _MAX_CHARS = 8192
-_MAX_KNOWN, _MAX_WORD = 4096, 64
+_MAX_KNOWN, _MAX_WORD, _MAX_REST = 4096, 64, 512
 
 _known: set[str] = {""}  # plain as a text and as a member's name
+_sound: set[str] = set()  # brackets and numbers that were looked at
 
 
 def canonical_text(value: Any) -> str:
@@ -41,10 +42,18 @@ def plain_text(data: Mapping[str, Any]) -> str | None:
     if len(text) > _MAX_CHARS or "\\" in text or text.count(",") >= MAX_ITEMS:
         return None
     parts = text.split('"')  # nothing is escaped, so texts stand at the odd places
-    if not all(map(_is_plain, set(parts[1::2]) - _known)):
+    new = set(parts[1::2]) - _known
+    if not (new and are_identifiers('"'.join(new))) and not all(map(_is_plain, new)):
         return None
-    rest = "".join(parts[::2])
-    return text if not _NUMBER.search(rest) and _depth_holds(rest) else None
+    rest = "".join(parts[::2])  # what is no text; of that, there are few kinds
+    if rest not in _sound:
+        if _NUMBER.search(rest) or not _depth_holds(rest):
+            return None
+        if len(_sound) >= _MAX_KNOWN:
+            _sound.clear()
+        if len(rest) <= _MAX_REST:
+            _sound.add(rest)
+    return text
 
 
 def _is_plain(text: str) -> bool:
