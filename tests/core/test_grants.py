@@ -201,6 +201,37 @@ def test_on_postgresql_a_role_that_grants_do_not_bound_is_refused(
         roles.demand_bounded(db, strictly=True)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("process", ["app", "worker"])
+@pytest.mark.parametrize(
+    "features",
+    [(), ("webhooks-in",), ("webhooks-out",), ("prices",), ("prices", "prices-by-worker"), FEATURES],
+    ids=str,
+)
+def test_whatever_an_app_has_what_is_granted_is_enough(
+    db: Database, database_url: str, process: str, features: tuple[str, ...]
+) -> None:
+    """A right that SQLite only gives together with another is granted with that other."""
+    access = access_of(all_domains(), process, features)
+    held = Database(database_url)
+    held.restrict(access)
+    columns = {
+        name: table.c.keys() for domain in all_domains() for name, table in domain.metadata.tables.items()
+    }
+    try:
+        for verb, table, column in sorted(access.parts()):
+            for name in columns[table] if column == ALL else [column]:
+                sql = {
+                    "select": f'SELECT "{name}" FROM "{table}" WHERE 1 = 0',
+                    "update": f'UPDATE "{table}" SET "{name}" = NULL WHERE 1 = 0',
+                    "insert": f'INSERT INTO "{table}" DEFAULT VALUES',
+                    "delete": f'DELETE FROM "{table}" WHERE 1 = 0',
+                }[verb]
+                assert attempt(held, sql).answer != "refused", sql
+    finally:
+        held.close()
+
+
 def test_a_declaration_names_columns_that_exist() -> None:
     with pytest.raises(ValueError, match="jobs has no column nonsense"):
         use(jobs, select=("nonsense",))

@@ -14,8 +14,12 @@ _PAYMENT = ("state", "redirect_url", "provider_payment", "refunded", "failure", 
 _REFUND = ("state", "failure", "updated_at")
 _COMMAND = ("state", "reason", "delivered_at")
 
+# SQLite looks for rows that wait for a change request when one is added, as triggers defend it.
+_LOOKED_FOR = tuple(use(table, select=("approval_id",)) for table in (versions, proposals))
+
 GRANTS = {
     "app": (
+        *_LOOKED_FOR,
         use(payments, insert=True, update=_PAYMENT, when=PAYMENTS),
         use(refunds, insert=True, update=_REFUND, when=PAYMENTS),
         use(commands, insert=True, update=_COMMAND, when=PAYMENTS),
@@ -28,5 +32,6 @@ GRANTS = {
         use(commands, insert=True, update=_COMMAND, when=PAYMENTS),
         use(feed, insert=True, update=("after",), when=PAYMENTS),
         use(versions, insert=True, when=PRICED_BY_WORKER),
+        use(proposals, when=PRICED_BY_WORKER),
     ),
 }
