@@ -132,14 +132,14 @@ def test_every_problem_is_named_with_file_and_id() -> None:
         "c.cedar": "permit (principal, action, resource);",
         "d.cedar": '@id("twin") permit (principal, action, resource);',
         "e.cedar": '@id("twin") forbid (principal, action, resource);',
-        "f.cedar": '@id("slot") permit (principal == ?principal, action, resource);',
         "g.cedar": '@id("gone") permit (principal, action == Action::"Order.drop", resource);',
     }
+    links = '[{"template_id": "none", "link_id": "slot", "args": {}}]'
     with pytest.raises(PolicyRejected) as caught:
-        parse(PolicySource(source().schema, files))
+        parse(PolicySource(source().schema, files, links=links))
     found = [(problem.file, problem.policy_id) for problem in caught.value.problems]
     assert set(found) >= {
-        ("a.cedar", None), ("b.cedar", "typo"), ("c.cedar", None), ("e.cedar", "twin"), ("f.cedar", "slot"),
+        ("a.cedar", None), ("b.cedar", "typo"), ("c.cedar", None), ("e.cedar", "twin"), ("links.json", "slot"),
         ("g.cedar", "gone"),
     }  # fmt: skip
     assert "colour" in str(caught.value)

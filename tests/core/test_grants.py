@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
 
 from redoubt.core.db import Database, MigrationError, NotGranted, access_of, roles, use
+from redoubt.core.db.authorizer import restrict
 from redoubt.core.db.grants import ALL, Access, Use, merged, rows_of
 from redoubt.core.db.trial import attempt
 from redoubt.core.db.used import read_used, used_file, write_used
@@ -169,6 +171,22 @@ def test_on_sqlite_what_was_used_is_known_and_what_was_not_is_left(app: Database
     with pytest.raises(NotGranted):
         app.write_sync(lambda tx: tx.execute(sa.text("DELETE FROM jobs")))
     assert ("delete", "jobs", ALL) not in app.used
+
+
+def test_on_sqlite_a_trigger_takes_json_apart_on_a_connection_that_never_did() -> None:
+    """SQLite declares its JSON tables on their first use, and asks the authorizer about that as about DDL."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.execute("CREATE TABLE notes (lines TEXT)")
+    connection.execute(
+        "CREATE TRIGGER notes_insert BEFORE INSERT ON notes BEGIN SELECT RAISE(ABORT, 'too few')"
+        " WHERE (SELECT count(*) FROM json_each(NEW.lines)) < 2; END"
+    )
+    restrict(connection, Access("app", {"notes": Use("notes", insert=True)}), set(), reading=False)
+    connection.execute("INSERT INTO notes VALUES ('[1, 2]')")
+    with pytest.raises(sqlite3.IntegrityError, match="too few"):
+        connection.execute("INSERT INTO notes VALUES ('[1]')")
+    with pytest.raises(sqlite3.DatabaseError, match="not authorized"):
+        connection.execute("CREATE TABLE more (n INTEGER)")
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

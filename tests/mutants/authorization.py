@@ -110,8 +110,8 @@ MUTANTS = (
         [
             library(
                 "identity/sessions.py",
-                "roles=self._roles.roles(tx, user.tenant, user.id),",
-                'roles=vars(self).setdefault("seen", {}).setdefault(user.id, self._roles.roles(tx, user.tenant, user.id)),',
+                "            roles=roles,\n",
+                '            roles=vars(self).setdefault("seen", {}).setdefault(user.id, roles),\n',
             )
         ],
     ),

@@ -50,6 +50,8 @@ def restrict(connection: Any, access: Access, used: set[Grant], *, reading: bool
         access = access.reading()
     for statement in _kept(access):
         connection.execute(statement)
+    for table in _PURE_TABLES:  # SQLite declares it on its first use, and asks about that as if it were DDL
+        connection.execute(f"SELECT count(*) FROM {table}('[]')").fetchall()  # noqa: S608 - a name from above
     connection.set_authorizer(_authorizer(access, used))
 
 
