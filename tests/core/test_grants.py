@@ -181,7 +181,12 @@ def test_on_sqlite_a_trigger_takes_json_apart_on_a_connection_that_never_did() -
         "CREATE TRIGGER notes_insert BEFORE INSERT ON notes BEGIN SELECT RAISE(ABORT, 'too few')"
         " WHERE (SELECT count(*) FROM json_each(NEW.lines)) < 2; END"
     )
-    restrict(connection, Access("app", {"notes": Use("notes", insert=True)}), set(), reading=False)
+    restrict(
+        connection,
+        Access("app", {"notes": Use("notes", frozenset({"lines"}), insert=True)}),
+        set(),
+        reading=False,
+    )
     connection.execute("INSERT INTO notes VALUES ('[1, 2]')")
     with pytest.raises(sqlite3.IntegrityError, match="too few"):
         connection.execute("INSERT INTO notes VALUES ('[1]')")
