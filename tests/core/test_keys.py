@@ -238,3 +238,18 @@ def test_nothing_that_prints_shows_a_key(ring, path):
     )
     assert ring.current("mac", "p")[1].hex() not in shown
     assert "mmmm" not in shown
+
+
+def test_a_seal_is_known_in_hexadecimal_and_under_a_key_that_another_process_made(path, ring):
+    other = Keyring.open(path, MASTER)
+    seal = ring.mac("p").hexdigest("said")
+    assert other.mac("p").seals("said", seal)
+    assert not other.mac("p").seals("other", seal)
+    assert not other.mac("q").seals("said", seal)
+    for odd in ("", "zz", "é", seal[:-2], seal[:-1], seal + "00"):
+        assert not other.mac("p").seals("said", odd)
+    ring.rotate("p")
+    newer = ring.mac("p").hexdigest("said")
+    assert newer != seal
+    assert other.mac("p").seals("said", newer)
+    assert other.mac("p").seals("said", seal)

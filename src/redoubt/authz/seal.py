@@ -33,14 +33,7 @@ def demand_seal(head: Head, keys: Keyring) -> None:
     """
     if head.seal is None:
         return
-    try:
-        tag = bytes.fromhex(head.seal)
-    except ValueError:
-        tag = b""
-    if keys.mac(_PURPOSE).verify(_bytes(head), tag):
-        return
-    keys.refresh()
-    if not keys.mac(_PURPOSE).verify(_bytes(head), tag):
+    if not keys.mac(_PURPOSE).seals(_bytes(head), head.seal):
         raise CorruptPolicies(
             "the policy head was written by somebody else than this app.",
             hint="Restore the table policy_head from a backup, and find out who wrote to it.",
@@ -56,12 +49,7 @@ def holds(member: Member, keys: Keyring) -> bool:
     """Say whether the app gave this role; a row from before there were seals has none, and no new one such comes."""
     if member.seal is None:
         return True
-    try:
-        tag = bytes.fromhex(member.seal)
-    except ValueError:
-        return False
-    data = _member_bytes(member)
-    return keys.mac(_ROLES).verify(data, tag) or (keys.refresh() and keys.mac(_ROLES).verify(data, tag))
+    return keys.mac(_ROLES).seals(_member_bytes(member), member.seal)
 
 
 def sealed_proof(proof: Proof, keys: Keyring) -> Proof:
@@ -71,12 +59,7 @@ def sealed_proof(proof: Proof, keys: Keyring) -> Proof:
 
 def proves(proof: Proof, keys: Keyring) -> bool:
     """Say whether this app stored the proof."""
-    try:
-        tag = bytes.fromhex(proof.seal)
-    except ValueError:
-        return False
-    data = _proof_bytes(proof)
-    return keys.mac(_PROOFS).verify(data, tag) or (keys.refresh() and keys.mac(_PROOFS).verify(data, tag))
+    return keys.mac(_PROOFS).seals(_proof_bytes(proof), proof.seal)
 
 
 def _proof_bytes(proof: Proof) -> bytes:
@@ -90,12 +73,7 @@ def sealed_step(step: Step, keys: Keyring) -> Step:
 
 def stands(step: Step, keys: Keyring) -> bool:
     """Say whether the app wrote this step, as it is and in this place."""
-    try:
-        tag = bytes.fromhex(step.seal)
-    except ValueError:
-        return False
-    data = _step_bytes(step)
-    return keys.mac(_STEPS).verify(data, tag) or (keys.refresh() and keys.mac(_STEPS).verify(data, tag))
+    return keys.mac(_STEPS).seals(_step_bytes(step), step.seal)
 
 
 def _step_bytes(step: Step) -> bytes:

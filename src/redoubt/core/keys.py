@@ -148,6 +148,17 @@ class MacKey:
             found |= hmac.compare_digest(candidate, tag)
         return found
 
+    def seals(self, data: bytes | str, seal: str) -> bool:
+        """Say whether `seal`, in hexadecimal as `hexdigest` gives it, belongs to `data`; text of another form does not.
+
+        A seal that does not fit may be under a key that another process made meanwhile: then the keys are read again.
+        """
+        try:
+            tag = bytes.fromhex(seal)
+        except ValueError:
+            return False
+        return self.verify(data, tag) or (self._ring.refresh() and self.verify(data, tag))
+
 
 class Keyring:
     """All keys of one installation; open it once a process and keep it.

@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import Factory, define
 
-from redoubt.core.db import Database, Tx
+from redoubt.core.db import Database, StorageUnavailable, Tx
 
 from .cache import SessionCache, Ticket
 
@@ -103,6 +103,10 @@ class SessionReads:
             chunk = {key: wanted[key] for key in keys[start : start + CHUNK]}
             try:
                 answers |= await self._together(ticket, chunk)
+            except (
+                StorageUnavailable
+            ) as error:  # asking for each by itself would only take as many times as long
+                answers |= dict.fromkeys(chunk, error)
             except Exception as error:  # one session that cannot be read is nobody else's trouble
                 if len(chunk) == 1:
                     answers[next(iter(chunk))] = error

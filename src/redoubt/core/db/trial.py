@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from attrs import frozen
@@ -49,12 +50,12 @@ def attempt(db: Database, sql: str) -> Tried:
     raise AssertionError("a trial ends by its roll-back")
 
 
-def _through(tx: Tx, run: object) -> None:
+def _through(tx: Tx, run: Callable[[Tx], None]) -> None:
     """Let SQLAlchemy name errors of the driver as it does for every other statement."""
     from sqlalchemy.exc import DBAPIError
 
     try:
-        run(tx)  # type: ignore[operator]
+        run(tx)
     except _RolledBack:
         raise
     except Exception as error:
