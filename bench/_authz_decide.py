@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import _authz_opa
 import _authz_world as world
 import cedarpy
 from _support import result
 
-from redoubt.authz.compiled import CompiledPolicies, Node, Question, Ref, question_of, store_of
+from redoubt.authz.compiled import Answer, CompiledPolicies, Node, Question, Ref, question_of, store_of
 from redoubt.authz.compiled.check import RequestChecker
 from redoubt.authz.compiled.extensions import ip
 from redoubt.authz.models import AuthzRequest, Entity
@@ -26,7 +28,7 @@ ROLES = frozenset(Ref("Role", f"r{number}") for number in range(world.ROLES))
 Ask = Callable[[Any], Any]
 
 
-def measure(*, quick: bool) -> None:
+def measure(*, quick: bool, opa: Path | None = None) -> None:
     """Measure the three ways to a question, then ten thousand policies and ten thousand links."""
     seconds = 1.5 if quick else 6.0
     engine = cedarpy.PolicySet.from_str(world.policies())
@@ -40,6 +42,9 @@ def measure(*, quick: bool) -> None:
 
     built = rate(policies.decide, questions, seconds)
     result("decide-built", built, peer, limit)
+    others = _asked_of_opa(opa, documents, [policies.decide(item) for item in questions], seconds)
+    if others is not None:
+        result("decide-built-opa", built, others.built, limit)
     checker = RequestChecker(read_schema(world.SCHEMA))
 
     def from_strings(document: dict[str, Any]) -> Any:
@@ -48,7 +53,10 @@ def measure(*, quick: bool) -> None:
         return policies.decide(question)
 
     _same([from_strings(document) for document in documents], [policies.decide(item) for item in questions])
-    result("decide-strings", rate(from_strings, documents, seconds), peer, limit)
+    strings = rate(from_strings, documents, seconds)
+    result("decide-strings", strings, peer, limit)
+    if others is not None:
+        result("decide-strings-opa", strings, others.values, limit)
     print(f"decide-strings p99={percentile(from_strings, documents):.1f} us")
     users = {row["id"]: row for row in map(world.user, range(world.USERS))}
     docs = {row["id"]: row for row in map(world.doc, range(world.DOCS))}
@@ -78,6 +86,18 @@ def measure(*, quick: bool) -> None:
         fast = rate(larger.decide, questions, seconds)
         again = rate(policies.decide, questions, seconds)
         print(f"RESULT decide-10000-{name} ours={fast:,.0f}/s of_50={again / fast:.2f} times the time of 50")
+
+
+def _asked_of_opa(
+    program: Path | None, documents: Sequence[dict[str, Any]], answers: Sequence[Answer], seconds: float
+) -> _authz_opa.Rates | None:
+    if program is None:
+        print(_authz_opa.HOW)
+        return None
+    expected = [(answer.allowed, tuple(answer.reasons)) for answer in answers]
+    found = _authz_opa.measure(program, documents, expected, seconds)
+    print(f"OPA {found.version} decides these {len(documents):,} questions alike, by the same policies")
+    return found
 
 
 def rate(ask: Ask, questions: Sequence[Any], seconds: float) -> float:

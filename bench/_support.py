@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +12,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
-def parse(description: str) -> argparse.Namespace:
-    """Return the command line: `--quick` keeps a benchmark under a minute."""
+def parse(description: str, peer: str | None = None) -> argparse.Namespace:
+    """Return the command line: `--quick` keeps a benchmark under a minute; `--PEER` names a program to measure beside it.
+
+    Where that is not given, it is what the environment has as `REDOUBT_PEER_PEER`, or None.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="stay under a minute")
+    if peer is not None:
+        given = os.environ.get(f"REDOUBT_{peer.upper()}_PEER")
+        parser.add_argument(f"--{peer}", type=Path, default=given and Path(given), help="the peer's program")
     return parser.parse_args()
 
 

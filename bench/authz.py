@@ -1,6 +1,8 @@
-"""Authorization's readers of policies, each in a file of its own: what they decide a second, beside the reference.
+"""What the compiled policies decide a second, beside the reference engine and, where its program is given, beside OPA.
 
-All are asked about the same 50 policies and 1,000 entities (`_authz_world.py`).
+All are asked about the same 50 policies and 1,000 entities (`_authz_world.py`; for OPA, `_authz_opa.py`).
+
+Run: python bench/authz.py [--quick] [--opa PROGRAM]
 """
 
 from __future__ import annotations
@@ -8,14 +10,11 @@ from __future__ import annotations
 import _authz_decide
 from _support import parse
 
-READERS = (_authz_decide,)
-
 
 def main() -> None:
-    """Measure one reader after the other."""
-    options = parse(__doc__ or "")
-    for reader in READERS:
-        reader.measure(quick=options.quick)
+    """Measure what decides."""
+    options = parse(__doc__ or "", peer="opa")
+    _authz_decide.measure(quick=options.quick, opa=options.opa)
 
 
 if __name__ == "__main__":
