@@ -56,6 +56,21 @@ def test_a_probe_of_no_group_runs_alone() -> None:
     assert {count for beside, count in seen if beside == ""} == {1}
 
 
+def test_what_takes_longest_begins_first_and_is_reported_in_its_turn() -> None:
+    slow = Probe("VAL-5", "slow", lambda _: None, NORMAL, "normal", first=True)
+    group = [*(probe(str(number), beside="normal") for number in range(2 * LANES)), slow]
+    begun: list[str] = []
+    lock = threading.Lock()
+
+    def attempt(one: Probe) -> None:
+        with lock:
+            begun.append(one.name)
+
+    assert taken(group, attempt) == [one.name for one in group]
+    assert "slow" in begun[:LANES]
+    assert any(one.first for one in registered())
+
+
 def test_one_lane_means_one_at_a_time() -> None:
     main = threading.get_ident()
     found = list(

@@ -37,6 +37,7 @@ from .state import (
 from .supervisor import Service, StartError, Supervisor
 
 Progress = Callable[[str], None]
+_CHARGE = "redoubt.payments.charge.__main__"
 
 
 class RunError(RedoubtError):
@@ -220,7 +221,7 @@ def _certificates(settings: Settings) -> Mapping[str, Path]:
 
 def _initialise(directory: Path, environment: Mapping[str, str]) -> list[str]:
     """Migrate and, the first time, record policy version 0 and mint the operator links; return those that are unused."""
-    said = _once(directory, environment, "the app", "-m", "redoubt.runtime.initialise")
+    said = _once(directory, environment, "the app", "redoubt.runtime.initialise")
     links: list[str] = json.loads(said)["operator_links"]
     return links
 
@@ -228,12 +229,12 @@ def _initialise(directory: Path, environment: Mapping[str, str]) -> list[str]:
 def _prepare_charge(directory: Path, settings: Settings, environment: Mapping[str, str]) -> None:
     """Migrate the charge database as its owner, and grant the service's role: the service itself can do neither."""
     own = _charge_environment(settings, environment, own_role=False)
-    _once(directory, own, "the charge service", "-m", "redoubt.payments.charge", "--init")
+    _once(directory, own, "the charge service", _CHARGE, "--init")
 
 
 def _once(directory: Path, environment: Mapping[str, str], what: str, *command: str) -> str:
     result = subprocess.run(
-        [sys.executable, *command, "--dir", str(directory)],
+        [*_python(*command), "--dir", str(directory)],
         env=dict(environment),
         cwd=directory,
         capture_output=True,
@@ -279,18 +280,10 @@ def _around(settings: Settings, environment: Mapping[str, str]) -> list[Service]
         return []
     state = settings.state_dir.resolve()
     smtp, http = settings.mail.port, settings.server.mailbox_port
-    command = [
-        sys.executable,
-        "-m",
-        "redoubt.runtime.mailbox",
-        "--smtp-port",
-        str(smtp),
-        "--http-port",
-        str(http),
-    ]
+    command = _python("redoubt.runtime.mailbox", "--smtp-port", str(smtp), "--http-port", str(http))
     around = [Service("mailbox", [*command, "--store", str(state / "mailbox.db")], _listens(smtp, http))]
     if has_payments(settings):
-        around.append(_sandbox(settings, environment, state, sys.executable))
+        around.append(_sandbox(settings, environment, state))
     return around
 
 
@@ -312,14 +305,13 @@ def _own(
         own.append(
             Service(
                 "charge",
-                [sys.executable, "-m", "redoubt.payments.charge", *ends],
+                _python(_CHARGE, *ends),
                 _listens(urlsplit(settings.charge.address).port or 443),
                 environment=_only(_charge_environment(settings, environment), supervisor),
                 cwd=directory,
             )
         )
-    worker = [sys.executable, "-m", "redoubt.runtime.worker", *ends]
-    serve = [sys.executable, "-m", "redoubt.runtime.serve", *ends]
+    worker, serve = _python("redoubt.runtime.worker", *ends), _python("redoubt.runtime.serve", *ends)
     return [
         *own,
         Service(
@@ -355,18 +347,17 @@ def _only(environment: Mapping[str, str], supervisor: Supervisor) -> dict[str, s
     return {**dict.fromkeys(supervisor.environment, ""), **environment}
 
 
-def _sandbox(settings: Settings, environment: Mapping[str, str], state: Path, python: str) -> Service:
+def _python(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module of ours."""
+    return [sys.executable, "-m", "redoubt.start", module, *arguments]
+
+
+def _sandbox(settings: Settings, environment: Mapping[str, str], state: Path) -> Service:
     key, secrets = settings.charge.provider_key, settings.charge.webhook_secrets
     port = urlsplit(settings.charge.provider_url).port or 0
-    command = [
-        python,
-        "-m",
-        "redoubt.payments.sandbox",
-        "--port",
-        str(port),
-        "--state",
-        str(state / "sandbox.db"),
-    ]
+    command = _python(
+        "redoubt.payments.sandbox.__main__", "--port", str(port), "--state", str(state / "sandbox.db")
+    )
     command += ["--api-key-ref", str(key), "--webhook-url", f"{settings.app.base_url}/webhooks/stripe"]
     if secrets:
         command += ["--webhook-secret-ref", str(secrets[0])]

@@ -48,7 +48,10 @@ def side_by_side(
             if group == ASIDE:
                 futures = [meanwhile[one] for one in members]
             elif group and lanes > 1:
-                futures = [pool.submit(attempt, one) for one in members]
+                begun = {
+                    one: pool.submit(attempt, one) for one in sorted(members, key=lambda one: not one.first)
+                }
+                futures = [begun[one] for one in members]
             else:
                 futures = []
             for at, one in enumerate(members):

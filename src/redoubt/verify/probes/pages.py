@@ -31,7 +31,7 @@ MOST_KINDS = 6
 MOST_SECONDS = 240.0
 
 
-@probe("VAL-5")
+@probe("VAL-5", first=True)
 def escalation_through_the_pages(lab: Lab) -> None:
     """Drive the app's pages as one identity, then ask for and send the same as the others."""
     drive_pages(lab)
