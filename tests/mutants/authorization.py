@@ -96,8 +96,8 @@ MUTANTS = (
     Mutant(
         "AUZ-1",
         "lists-forget-the-condition",
-        [library("runtime/entity_store.py", "sa.select(*columns).where(table.c.tenant == tenant, condition)",
-                 "sa.select(*columns).where(table.c.tenant == tenant)")],
+        [library("runtime/entity_store.py", "sa.select(*columns).where(table.c.tenant == tenant, condition, *only)",
+                 "sa.select(*columns).where(table.c.tenant == tenant, *only)")],
     ),
     Mutant(
         "AUZ-2",

@@ -9,10 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import sqlalchemy as sa
 import typer
 
 from redoubt.authz.filter import Way, existing_indexes, index_name, served, ways
-from redoubt.authz.policyset import parse_folder
+from redoubt.authz.policyset import PolicySet, parse_folder
+from redoubt.authz.schema import read_schema
+from redoubt.payments.store import payments
+from redoubt.runtime import payment_list
 from redoubt.runtime.entities import Entities
 
 MISSING = 1
@@ -31,27 +35,39 @@ def indexes(
     """
     missing = False
     with _entities(directory) as entities:
-        filters = entities.filters(parse_folder(policies or directory / "policies"))
+        running = parse_folder(policies or directory / "policies")
+        filters = entities.filters(running)
         for kind in entities.types:
             table = entities.table(kind.name)
             found = ways(filters, kind.name, f"{kind.name}.read", kind.row_context(table))
-            have = existing_indexes(table)
-            for columns, used in _by_index(found).items():
-                there = served(columns, have)
-                missing = missing or not there
-                who = ", ".join(dict.fromkeys(way.caller for way in used))
-                typer.echo(
-                    f"{'there' if there else 'MISSING':<8} {kind.name}: {', '.join(columns)}  (lists of: {who})"
-                )
-                if not there:
-                    typer.echo(
-                        f"         CREATE INDEX {index_name(table.name, columns)} "
-                        f"ON {table.name} ({', '.join(columns)})"
-                    )
-                for way in used:
-                    for line in _notes(way):
-                        typer.echo(f"         {line}")
+            missing = _shown(kind.name, table, found) or missing
+        if _lists_payments(running):
+            found = ways(payment_list.FILTERS.of(running), payment_list.TYPE, f"{payment_list.TYPE}.read")
+            missing = _shown(payment_list.TYPE, payments, found) or missing
     raise typer.Exit(MISSING if missing else 0)
+
+
+def _lists_payments(policies: PolicySet) -> bool:
+    return any(uid.id == f"{payment_list.TYPE}.list" for uid in read_schema(policies.schema_text).actions)
+
+
+def _shown(name: str, table: sa.Table, found: list[Way]) -> bool:
+    """Print the indexes that lists of `name` want; say whether one is missing."""
+    missing, have = False, existing_indexes(table)
+    for columns, used in _by_index(found).items():
+        there = served(columns, have)
+        missing = missing or not there
+        who = ", ".join(dict.fromkeys(way.caller for way in used))
+        typer.echo(f"{'there' if there else 'MISSING':<8} {name}: {', '.join(columns)}  (lists of: {who})")
+        if not there:
+            statement = (
+                f"CREATE INDEX {index_name(table.name, columns)} ON {table.name} ({', '.join(columns)})"
+            )
+            typer.echo(f"         {statement}")
+        for way in used:
+            for line in _notes(way):
+                typer.echo(f"         {line}")
+    return missing
 
 
 def _by_index(found: list[Way]) -> dict[tuple[str, ...], list[Way]]:

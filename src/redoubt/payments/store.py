@@ -31,6 +31,9 @@ payments = sa.Table(
     sa.Column("human", sa.Boolean, nullable=False),
     sa.Column("created_at", Timestamp, nullable=False),
     sa.Column("updated_at", Timestamp, nullable=False),
+    sa.Index("payments_by_tenant_id", "tenant", "id"),
+    sa.Index("payments_by_tenant_customer_id_id", "tenant", "customer_id", "id"),
+    sa.Index("payments_by_tenant_order_id_id", "tenant", "order_id", "id"),
 )
 
 refunds = sa.Table(
@@ -107,26 +110,6 @@ def payments_of(tx: Tx, tenant: str, order_id: str) -> list[Payment]:
         .where(payments.c.tenant == tenant, payments.c.order_id == order_id)
         .order_by(payments.c.id.desc())
     )
-    return [Payment(**row) for row in tx.execute(query).mappings()]
-
-
-def newest(
-    tx: Tx,
-    tenant: str,
-    *,
-    order_id: str | None = None,
-    customer_id: str | None = None,
-    before: str | None = None,
-    limit: int = 50,
-) -> list[Payment]:
-    """Return a tenant's payments, newest first, those of one order or customer where one is named."""
-    query = sa.select(payments).where(payments.c.tenant == tenant)
-    for column, value in ((payments.c.order_id, order_id), (payments.c.customer_id, customer_id)):
-        if value is not None:
-            query = query.where(column == value)
-    if before is not None:
-        query = query.where(payments.c.id < before)
-    query = query.order_by(payments.c.id.desc()).limit(limit)
     return [Payment(**row) for row in tx.execute(query).mappings()]
 
 

@@ -17,7 +17,6 @@ from starlette.responses import JSONResponse, Response
 from redoubt.audit import record
 from redoubt.authz import Entity as Resource
 from redoubt.authz import collection_entity
-from redoubt.authz.filter import ListFilter
 from redoubt.core.base import Core
 from redoubt.core.db import Tx
 from redoubt.core.problem import Problem
@@ -28,12 +27,11 @@ from . import entity_store as store
 from . import lists
 from .entities import Entities, EntityType, Row
 from .fields import FieldError, parse_id
+from .lists import MOST
 from .pricing import part_reasons, take_prices
 from .request import GuardedRequest
 
 PAGE = 50
-MOST = 100
-_SCANNED = 1000  # rows decided about one by one for one page, where an entity asks for that
 
 
 @frozen
@@ -133,7 +131,7 @@ class Crud:
     async def rows(self, request: Request) -> tuple[list[Row], str | None]:
         """Return a page of readable rows and the id to continue after; raises Problem 422 for a bad query."""
         g = GuardedRequest.of(request)
-        limit, after = _paging(request)
+        limit, after = _paging(request, self.name)
         return await self._page(g, limit, after)
 
     async def readable(self, request: Request, most: int) -> list[Row]:
@@ -283,31 +281,14 @@ class Crud:
             self.hold(tx, row)
 
     async def _page(self, g: GuardedRequest, limit: int, after: str | None) -> tuple[list[Row], str | None]:
-        """Return up to `limit` readable rows older than `after`, and where to continue.
-
-        The query itself holds what the policies say. Only where it cannot hold all of it, and the entity asks for that,
-        rows are decided about one by one; such a page may be short.
-        """
+        """Return up to `limit` readable rows older than `after`, and where to continue."""
         table, shown = self.entities.table(self.name), await lists.readable(g, self.entities, self.name)
-        if shown.exact:
-            rows = await g.read(lambda tx: store.page(tx, table, g.tenant, after, limit + 1, shown))
-            return rows[:limit], str(rows[limit - 1]["id"]) if len(rows) > limit else None
-        found: list[Row] = []
-        for _ in range(_SCANNED // MOST):
-            batch = await self._batch(g, after, shown)
-            for row in batch:
-                if self._may(g, "read", row):
-                    found.append(row)
-                    if len(found) > limit:
-                        return found[:limit], str(found[limit - 1]["id"])
-            if len(batch) < MOST:
-                return found, None
-            after = batch[-1]["id"]
-        return found, after
 
-    async def _batch(self, g: GuardedRequest, after: str | None, shown: ListFilter) -> list[Row]:
-        table = self.entities.table(self.name)
-        return await g.read(lambda tx: store.page(tx, table, g.tenant, after, MOST, shown))
+        async def fetch(after: str | None, limit: int) -> list[Row]:
+            return await g.read(lambda tx: store.page(tx, table, g.tenant, after, limit, shown))
+
+        pages = lists.Pages(g, self.name, shown, fetch, lambda row: self._may(g, "read", row))
+        return await pages.page(limit, after)
 
     async def _find(self, request: Request, row_id: Any) -> Row | None:
         g = GuardedRequest.of(request)
@@ -356,12 +337,12 @@ def _no_constant(_name: str) -> Any:
     raise ValueError("not JSON")
 
 
-def _paging(request: Request) -> tuple[int, str | None]:
+def _paging(request: Request, name: str) -> tuple[int, str | None]:
     limit = request.query_params.get("limit", str(PAGE))
     after = request.query_params.get("after")
     try:
         if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:4]) <= MOST or len(limit) > 3:
             raise FieldError(f"limit is a whole number from 1 to {MOST}")
-        return int(limit), parse_id(after) if after else None
+        return int(limit), lists.place(GuardedRequest.of(request), name, after)
     except FieldError as error:
         raise Problem(422, "invalid", "The page cannot be found.", detail=str(error)) from None

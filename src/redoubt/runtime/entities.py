@@ -17,7 +17,7 @@ from attrs import field, frozen
 from redoubt.authz import Entity as Resource
 from redoubt.authz import user_uid
 from redoubt.authz.access import USER_TYPE
-from redoubt.authz.filter import EntityTable, Filters, Mapping, Reference, Value, index_name
+from redoubt.authz.filter import EntityTable, Filters, KeptFilters, Mapping, Reference, Value, index_name
 from redoubt.authz.policyset import PolicySet
 from redoubt.core.db import Domain, Timestamp, Use, use
 from redoubt.core.db.grants import rows_of
@@ -29,7 +29,6 @@ from .fields import Boolean, Field, FieldError, Lines, Money, Ref, State, Text
 Row = Values[str, Any]
 
 _PROCESSES = ("app", "worker")
-_VERSIONS_KEPT = 16  # the app's own policies and those of tenants that have their own
 
 
 @frozen
@@ -160,7 +159,7 @@ class EntityType:
             attributes["owner"] = Reference(table.c.owner_id, USER_TYPE)
         if self.state_field is not None:
             attributes["state"] = Value(table.c[self.state_field], "String")
-        return EntityTable(self.name, table.c.id, attributes, closed=True)
+        return EntityTable(self.name, table.c.id, attributes, closed=True, alone=True)
 
     def row_context(self, table: sa.Table) -> dict[str, Value]:
         """Return in which columns a query finds what a row adds to the context."""
@@ -200,12 +199,14 @@ class Entities:
     migrations: Path
     metadata: sa.MetaData = field(factory=sa.MetaData, eq=False)
 
-    _filters: dict[str, Filters] = field(factory=dict, init=False, eq=False, repr=False)
+    _filters: KeptFilters = field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._check_prices()
         for kind in self.types:
             _make_table(kind, self.metadata, {other.name: table_name(other.plural) for other in self.types})
+        mapping = Mapping(*(kind.mapped(self.table(kind.name)) for kind in self.types))
+        object.__setattr__(self, "_filters", KeptFilters(mapping))
 
     def __getitem__(self, name: str) -> EntityType:
         return next(kind for kind in self.types if kind.name == name)
@@ -216,13 +217,7 @@ class Entities:
 
     def filters(self, policies: PolicySet) -> Filters:
         """Return `policies` as they are read for lists, once a version. Raises Untranslatable."""
-        found = self._filters.get(policies.version)
-        if found is None:
-            found = Filters(policies, Mapping(*(kind.mapped(self.table(kind.name)) for kind in self.types)))
-            while len(self._filters) >= _VERSIONS_KEPT:
-                self._filters.pop(next(iter(self._filters)), None)
-            self._filters[policies.version] = found
-        return found
+        return self._filters.of(policies)
 
     @property
     def domain(self) -> Domain:

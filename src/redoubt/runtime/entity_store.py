@@ -33,14 +33,27 @@ def find(tx: Tx, table: sa.Table, row_id: str, tenant: str) -> Row | None:
     return dict(found) if found is not None else None
 
 
-def page(tx: Tx, table: sa.Table, tenant: str, after: str | None, limit: int, shown: ListFilter) -> list[Row]:
-    """Return up to `limit` rows of the tenant on which `shown` holds, newest first, older than the row `after`."""
-    query = page_query(table, tenant, after, limit, shown)
+def page(
+    tx: Tx,
+    table: sa.Table,
+    tenant: str,
+    after: str | None,
+    limit: int,
+    shown: ListFilter,
+    *only: sa.ColumnElement[bool],
+) -> list[Row]:
+    """Return up to `limit` rows of the tenant on which `shown` and all of `only` hold, newest first, older than the row `after`."""
+    query = page_query(table, tenant, after, limit, shown, *only)
     return [dict(row) for row in tx.execute(query).mappings()]
 
 
 def page_query(
-    table: sa.Table, tenant: str, after: str | None, limit: int, shown: ListFilter
+    table: sa.Table,
+    tenant: str,
+    after: str | None,
+    limit: int,
+    shown: ListFilter,
+    *only: sa.ColumnElement[bool],
 ) -> sa.Select[Any]:
     """Return the query of `page`.
 
@@ -49,7 +62,7 @@ def page_query(
     """
 
     def newest(condition: sa.ColumnElement[bool], *columns: Any) -> sa.Select[Any]:
-        query = sa.select(*columns).where(table.c.tenant == tenant, condition)
+        query = sa.select(*columns).where(table.c.tenant == tenant, condition, *only)
         if after is not None:
             query = query.where(table.c.id < after)
         return query.order_by(table.c.id.desc()).limit(limit)

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from redoubt.authz import Entity, collection_entity, permit, user_uid
+from redoubt.authz import Entity, collection_entity, permit
 from redoubt.authz.models import app_entity
 from redoubt.core.db import Tx
 from redoubt.core.problem import Problem
@@ -21,13 +21,14 @@ from redoubt.payments import store as payment_store
 from redoubt.payments.errors import PaymentError
 from redoubt.payments.money import EXPONENTS, decimal_text
 
+from . import payment_list
 from .charging import Charging
 from .crud import json_body
 from .fields import FieldError, parse_id
 from .pages import read_form
+from .payment_list import entity
 from .request import GuardedRequest
 
-PAGE = 50
 _MOST = 10**12
 _ASKED = "redoubt.refund"
 
@@ -75,7 +76,7 @@ def routes(charging: Charging, approvals: Approvals) -> Sequence[Route]:
 
     @permit("Payment.list", resource=every)
     async def index(request: Request) -> Response:
-        found, after = await _readable(request)
+        found, after = await payment_list.page(request, charging.plan.post_filter)
         return JSONResponse({"items": [one.public() for one in found], "next": after})
 
     @permit("Payment.refund", resource=load, context=amount)
@@ -86,7 +87,7 @@ def routes(charging: Charging, approvals: Approvals) -> Sequence[Route]:
     @permit("Payment.list", resource=every)
     async def index_page(request: Request) -> Response:
         g = GuardedRequest.of(request)
-        found, after = await _readable(request)
+        found, after = await payment_list.page(request, charging.plan.post_filter)
         order = request.query_params.get("order")
         shown = [(one, money(one.amount, one)) for one in found]
         return g.render("redoubt/payments.html", items=shown, after=after, order=order)
@@ -151,11 +152,6 @@ def routes(charging: Charging, approvals: Approvals) -> Sequence[Route]:
     ]
 
 
-def entity(payment: Payment) -> Entity:
-    """Return a payment as policies see it."""
-    return Entity("Payment", payment.id, {"tenant": payment.tenant, "owner": user_uid(payment.customer_id)})
-
-
 def money(amount: int, payment: Payment) -> str:
     """Return an amount of a payment's currency as people read it."""
     return f"{decimal_text(amount, payment.currency)} {payment.currency}"
@@ -171,26 +167,6 @@ def minor_units(text: str, currency: str) -> int:
     if not (digits.isascii() and digits.isdigit()):
         raise ValueError("not an amount")
     return int(digits)
-
-
-async def _readable(request: Request) -> tuple[list[Payment], str | None]:
-    """Return the newest payments that the caller may read, of one order where one is named, and where to go on."""
-    g = GuardedRequest.of(request)
-    try:
-        order, before = (
-            parse_id(text) if text else None for text in map(request.query_params.get, ("order", "before"))
-        )
-    except FieldError:
-        raise Problem(422, "invalid", "The page cannot be found.") from None
-    stranger = Entity("Payment", "stranger", {"tenant": g.tenant, "owner": user_uid("stranger")})
-    customer = None if g.allows("Payment.read", stranger) else g.user_id
-    found = await g.read(
-        lambda tx: payment_store.newest(
-            tx, g.tenant, order_id=order, customer_id=customer, before=before, limit=PAGE + 1
-        )
-    )
-    shown = [one for one in found[:PAGE] if g.allows("Payment.read", entity(one))]
-    return shown, found[PAGE - 1].id if len(found) > PAGE else None
 
 
 def _would(g: GuardedRequest, action: str, resource: Entity, context: dict[str, Any]) -> bool:

@@ -23,13 +23,18 @@ PaymentChanged = Callable[[Tx, str, str, str], None]
 @frozen
 class PaymentsPlan:
     """What may be charged: currencies (ISO 4217), the entity that is paid for, who is told of a change,
-    the incoming webhook whose deliveries go on to the charge service, and which roles approve refunds."""
+    the incoming webhook whose deliveries go on to the charge service, and which roles approve refunds.
+
+    `post_filter` lets the list of payments fetch rows and decide about each where a policy cannot be said in SQL;
+    without it such a list is refused.
+    """
 
     currencies: tuple[str, ...] = field(converter=tuple)
     entity: str
     on_change: PaymentChanged | None = None
     webhook: str = "stripe"
     approvers: frozenset[str] = field(default=frozenset({"finance"}), converter=frozenset)
+    post_filter: bool = False
 
 
 @frozen

@@ -18,7 +18,7 @@ from .mapping import (
     Untranslatable,
     Value,
 )
-from .reader import Filters, Known, ListFilter, list_filter
+from .reader import Filters, KeptFilters, Known, ListFilter, list_filter
 
 __all__ = [
     "Attribute",
@@ -26,6 +26,7 @@ __all__ = [
     "Closure",
     "EntityTable",
     "Filters",
+    "KeptFilters",
     "Known",
     "Link",
     "ListFilter",

@@ -34,6 +34,8 @@ class World:
         """Return a known entity as given, as a row to be, or as absent."""
         entity = self.given.get(uid)
         if entity is None and uid.type in self.mapping.tables:
+            if self.mapping.tables[uid.type].alone:
+                raise Untranslatable(f"what {uid} has, beside the row.", hint="Decide row by row.")
             return Scalar("Entity", sa.literal(uid.id, sa.String()), True, uid.type)
         return entity
 

@@ -110,6 +110,8 @@ class EntityTable:
     """One entity type: the column with its id, its attributes, tags and parents.
 
     `closed` says that an entity of it has no other attributes: one that is not listed is absent, rather than unknown.
+    `alone` says that a row is decided about without the other entities of its type: where a policy reads one of them by
+    its name, nothing is known of it one by one, and so it cannot be said in SQL.
     """
 
     type: str
@@ -118,6 +120,7 @@ class EntityTable:
     parents: tuple[Parent | Link | Closure, ...] = field(default=(), converter=_parents)
     tags: Tags | None = None
     closed: bool = False
+    alone: bool = False
 
 
 @frozen(init=False)

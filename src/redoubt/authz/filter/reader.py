@@ -22,6 +22,7 @@ from .sql import Condition, every, negate, some
 from .values import Constant, Part, Record, Scalar, constant, truth
 
 MOST_TERMS = 50_000
+_VERSIONS_KEPT = 16  # the app's own policies and those of tenants that have their own
 
 
 @frozen
@@ -143,6 +144,24 @@ class Filters:
         if self._schema is None:
             return True
         return askable(self.policies.schema, self._schema, question, table, extra)
+
+
+@define(eq=False)
+class KeptFilters:
+    """Policy sets over one mapping, the tree of each read once a version; safe to share between threads."""
+
+    mapping: Mapping
+    _kept: dict[str, Filters] = field(factory=dict, init=False)
+
+    def of(self, policies: PolicySet) -> Filters:
+        """Return `policies` as they are read for lists. Raises Untranslatable."""
+        found = self._kept.get(policies.version)
+        if found is None:
+            found = Filters(policies, self.mapping)
+            while len(self._kept) >= _VERSIONS_KEPT:
+                self._kept.pop(next(iter(self._kept)), None)
+            self._kept[policies.version] = found
+        return found
 
 
 def list_filter(

@@ -122,6 +122,8 @@ class Payments(Part):
     charge: Charge
     caps: Caps
     refunds: Refunds = Refunds()
+    post_filter: bool = False
+    """Where a policy cannot be said in SQL, the list of payments decides about each one; without it it is refused."""
 
 
 class Login(Part):
