@@ -13,8 +13,8 @@ pytestmark = pytest.mark.xdist_group("acceptance")
 
 
 @pytest.fixture(scope="module")
-def bench(built_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(built_shop, tmp_path_factory.mktemp("mutants"))
+def bench(built_shop: Path, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(built_shop, tmp_path_factory.mktemp("mutants"), postgres_url)
 
 
 def named(mutants: list[Mutant]) -> list[object]:
@@ -34,8 +34,23 @@ def test_a_mutant_changes_what_it_says(bench: Bench, mutant: Mutant) -> None:
 @pytest.fixture(scope="module")
 def proven(bench: Bench) -> Bench:
     """The bench once the quick mutants' controls are proven where nothing is mutated: a probe that always cries proves nothing."""
-    bench.prove(sorted({one.control for one in quick()}))
+    for postgresql in (False, True):
+        bench.prove(
+            sorted({one.control for one in quick() if one.postgresql == postgresql}), postgresql=postgresql
+        )
     return bench
+
+
+@pytest.mark.timeout(900)
+def test_what_the_quick_mutants_break_is_proven_without_them(proven: Bench) -> None:
+    """Least privilege among it, on SQLite and on PostgreSQL, where each process has a role of its own."""
+    found = proven.found
+    assert {one: found[one]["reason"] for one in found if found[one]["verdict"] != "proven"} == {}
+    assert ("AUZ-5", True) in found
+    (evidence,) = [
+        one for one in found["AUZ-5", True]["evidence"] if one["attack"].startswith("compare what app")
+    ]
+    assert "SQLite" not in evidence["attack"]
 
 
 @pytest.mark.timeout(900)  # the first of them also proves the controls where nothing is mutated
@@ -48,6 +63,7 @@ def test_verify_sees_that_a_guard_is_gone(proven: Bench, mutant: Mutant) -> None
 @pytest.fixture(scope="module")
 def all_proven(bench: Bench) -> Bench:
     bench.prove(PROVEN)
+    bench.prove(sorted({one.control for one in ALL if one.postgresql}), postgresql=True)
     return bench
 
 

@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument(
         "--unproven", action="store_true", help="do not first prove the controls without a mutant"
     )
+    parser.add_argument("--postgresql", action="store_true", help="with --clean: on PostgreSQL")
     parser.add_argument("--app", type=Path, help="an app that `redoubt build` wrote, instead of a new one")
     given = parser.parse_args()
     wanted = {name for text in given.only for name in text.split(",")}
@@ -36,9 +37,12 @@ def main() -> int:
         shop = given.app or build(ROOT / "examples" / "shop" / "spec.yaml", folder / "shop")
         bench = Bench(shop.resolve(), folder)
         if given.clean:
-            return _clean(bench, [one for one in PROVEN if not wanted or one in wanted])
+            controls = [one for one in PROVEN if not wanted or one in wanted]
+            return _clean(bench, controls, postgresql=given.postgresql)
         if not given.unproven:
-            _clean(bench, list(dict.fromkeys(one.control for one in chosen)))
+            for postgresql in (False, True):
+                controls = list(dict.fromkeys(one.control for one in chosen if one.postgresql == postgresql))
+                _clean(bench, controls, postgresql=postgresql)
             print(flush=True)
         with ThreadPoolExecutor(given.jobs) as pool:
             results = _told(pool.map(bench.run, chosen))
@@ -55,8 +59,8 @@ def _told(results: Iterable[Result]) -> list[Result]:
     return kept
 
 
-def _clean(bench: Bench, controls: list[str]) -> int:
-    findings = bench.prove(controls)
+def _clean(bench: Bench, controls: list[str], *, postgresql: bool = False) -> int:
+    findings = bench.prove(controls, postgresql=postgresql) if controls else {}
     for control in controls:
         print(f"{findings[control]['verdict']:<10} {control:<7} {findings[control]['reason'][:300]}")
     return 0 if all(findings[one]["verdict"] == "proven" for one in controls) else 1

@@ -163,6 +163,25 @@ MUTANTS = (
         [library("core/db/authorizer.py", "        if verb is None or first is None:\n            return False", "        if verb is None or first is None:\n            return action == sqlite3.SQLITE_PRAGMA")],
     ),
     Mutant(
+        "AUZ-5",
+        "roles-get-whole-tables",  # where columns are declared
+        [library("core/db/roles.py", """yield f"{verb} ({', '.join(_quote(name) for name in sorted(columns))})\"""", "yield verb")],
+        quick=True,
+        postgresql=True,
+    ),
+    Mutant(
+        "AUZ-5",
+        "processes-connect-as-the-owner",
+        [library("runtime/own_roles.py", "    if not settings.development:\n", "    if True:\n")],
+        postgresql=True,
+    ),
+    Mutant(
+        "AUZ-5",
+        "nothing-is-taken-from-everybody",
+        [library("core/db/roles.py", "        for statement in closing(_quote(database), _quote(schema)):\n", "        for statement in ():\n")],
+        postgresql=True,
+    ),
+    Mutant(
         "AUZ-6",
         "bodies-set-any-field",
         [library("runtime/entities.py", "if not kind.server_set and not (row is not None and kind.immutable)", "if True")],

@@ -51,6 +51,8 @@ class Mutant:
     """Whether the ordinary suite runs it, too; the soak runs all."""
     browser: bool = False
     """Whether only pages that are driven in a browser show it."""
+    postgresql: bool = False
+    """Whether the app runs on PostgreSQL, where each process has a role of its own; else on SQLite."""
 
     @property
     def id(self) -> str:

@@ -11,12 +11,14 @@ from typing import Annotated, Literal
 
 import typer
 from attrs import asdict
+from sqlalchemy.engine import make_url
 
 from redoubt.core.db import Access, Database
 from redoubt.core.db.grants import ALL
 from redoubt.core.db.roles import closing, statements
-from redoubt.core.db.trial import Tried, attempt
+from redoubt.core.db.trial import Tried, attempt, columns_by_table
 from redoubt.core.db.used import read_used, used_file
+from redoubt.core.secrets import Secret
 from redoubt.core.settings import Settings
 from redoubt.payments.charge.process import service_access
 from redoubt.runtime.launch import has_payments
@@ -51,11 +53,16 @@ def grants_(directory: Directory, as_json: AsJson = False) -> None:
 
 @app.command("unused")
 def unused_(directory: Directory, as_json: AsJson = False) -> None:
-    """List what is granted to a process and was never used by it since the app was first started, on SQLite.
+    """List what is granted to a process and was never used by it since the app was first started.
 
-    Exit 3 where there is something: a feature that nobody used yet, or a right too many.
+    Exit 3 where there is something: a feature that nobody used yet, or a right too many. Use is recorded on SQLite only:
+    exit 2 on PostgreSQL.
     """
-    state = Settings.load(directory).state_dir
+    settings = Settings.load(directory)
+    if not _is_sqlite(settings.database_url()):
+        typer.echo("Error: use is recorded on SQLite only; run the same features there.", err=True)
+        raise typer.Exit(2)
+    state = settings.state_dir
     found = {
         process: sorted(_access(directory, process).unused(read_used(used_file(state, process))))
         for process in _processes(directory)
@@ -68,6 +75,22 @@ def unused_(directory: Directory, as_json: AsJson = False) -> None:
                 typer.echo(f"{process:<7} {verb:<7} {table}{'' if column == ALL else f' ({column})'}")
     if any(found.values()):
         raise typer.Exit(3)
+
+
+@app.command("tables")
+def tables_(
+    directory: Directory,
+    role: Annotated[Role, typer.Option("--as", help="Whose tables.")] = "owner",
+    as_json: AsJson = False,
+) -> None:
+    """List the tables of a process's database with their columns, as the owner of the database sees them."""
+    with _database(directory, "charge-owner" if role.startswith("charge") else "owner") as db:
+        found = db.read_sync(columns_by_table)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        for table, columns in found.items():
+            typer.echo(f"{table} ({', '.join(columns)})")
 
 
 @app.command("try")
@@ -100,6 +123,10 @@ def try_(
 def _status(tried: list[Tried]) -> int:
     answers = {one.answer for one in tried}
     return 1 if "failed" in answers else 3 if "refused" in answers else 0
+
+
+def _is_sqlite(url: Secret) -> bool:
+    return make_url(url.reveal()).get_backend_name() == "sqlite"
 
 
 def _processes(directory: Path) -> list[str]:

@@ -267,7 +267,8 @@ class Rights(_Part):
     """What each process may do in the database: by process, the file whose GRANT statements say it.
 
     The command `db_try` tries the statements of a file as one of these processes, or as the `owner` named here, and answers
-    with JSON; `never` are statements that no process needs.
+    with JSON; `db_tables` lists, as a JSON object, the columns of every table of a process's database, which is asked where
+    that is no SQLite file that `stores` names. `never` are statements that no process needs.
     """
 
     grants: dict[str, str]

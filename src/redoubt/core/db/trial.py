@@ -1,10 +1,11 @@
-"""Tries statements with the rights of a process, and takes back whatever they did."""
+"""Tries statements with the rights of a process, and takes back whatever they did; and says what there is to try them on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Literal
 
+import sqlalchemy as sa
 from attrs import frozen
 
 from .database import Database, Tx
@@ -24,6 +25,15 @@ class Tried:
 
 class _RolledBack(Exception):
     """Ends the transaction of a statement that was obeyed."""
+
+
+def columns_by_table(tx: Tx) -> dict[str, list[str]]:
+    """Return the columns of every table of the database that `tx` is open in, both in order of their names."""
+    looked = sa.inspect(tx.conn)
+    return {
+        table: sorted(str(column["name"]) for column in looked.get_columns(table))
+        for table in sorted(looked.get_table_names())
+    }
 
 
 def attempt(db: Database, sql: str) -> Tried:

@@ -60,9 +60,7 @@ def _one(lab: Lab, rights: Rights, process: str, file: Path) -> None:
     name = f"compare what {process} may do{limit} with what it is granted, right by right"
     with lab.attack(name, "it may do what its grants do not list") as attack:
         attack.positive("its grants list something", declared, str(file.name))
-        tables: dict[str, tuple[str, ...]] = (
-            _tables(store) if store else {table: () for _, table, _ in declared}
-        )
+        tables = _tables(store) if store else _listed(lab, process)
         attack.positive("the tables are known", tables)
         tries = list(_tries(tables))
         answers = _asked(lab, process, [sql for _, sql in tries])
@@ -128,6 +126,15 @@ def _tables(store: Path) -> dict[str, tuple[str, ...]]:
             name: tuple(str(row[1]) for row in db.execute(f'PRAGMA table_info("{name}")'))
             for name in sorted(names)
         }
+
+
+def _listed(lab: Lab, process: str) -> dict[str, tuple[str, ...]]:
+    """Return every table of the database that a process works on with its columns, as a command of the target lists them."""
+    done = lab.command("db_tables", process=process)
+    try:
+        return {str(name): tuple(map(str, columns)) for name, columns in json.loads(done.stdout).items()}
+    except (ValueError, AttributeError, TypeError):
+        return {}
 
 
 def _tries(tables: dict[str, tuple[str, ...]]) -> Iterator[tuple[Right, str]]:
