@@ -45,7 +45,7 @@ def report() -> Report:
         NASTY,
         (exchange,),
         (Check("the owner can", True, NASTY),),
-        {"exchange": 0, "status": 200, "contains": "x"},
+        {"exchange": 0, "status": 200, "contains": "x", "by": "bob"},
     )
     held = Evidence("ask", "it leaks", Outcome.HELD)
     findings = (

@@ -147,11 +147,14 @@ def repro(
     control: Annotated[str, typer.Argument(metavar="ID", help="The control whose evidence is replayed.")],
     report: Annotated[Path, typer.Option(help="A JSON report of redoubt verify.")] = LAST,
     output: Annotated[Path | None, typer.Option(help="Write the script here instead of stdout.")] = None,
+    attack: Annotated[
+        str, typer.Option(help="A part of the name of the attack. Default: the first that succeeded.")
+    ] = "",
 ) -> None:
     """Write a script that replays the evidence of a control; it needs httpx and nothing of this project."""
     try:
         data: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-        text = script(data, control)
+        text = script(data, control, attack)
     except OSError as error:
         _fail(
             f"{report} cannot be read ({error.strerror}). Write one: redoubt verify … --format json --output {report}",

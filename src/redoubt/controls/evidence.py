@@ -78,7 +78,7 @@ class Evidence:
     """One attack: its name, what decides about it, what it showed, and the exchanges that show it.
 
     `tell` says in machine's words how the effect shows, so that a replay can look for it: the exchange's number, its
-    status, and a text that its answer holds.
+    status, a text that its answer holds, and by whom the attack was, who need not be who sees the effect.
     """
 
     attack: str

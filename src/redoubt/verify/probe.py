@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 READING, NORMAL, DISRUPTIVE, SEARCHING, LAST = range(5)
 _MOST_EXCHANGES = 60
 _MOST_BEFORE = 24
+_COMING_IN = 4
+"""How many of somebody's first exchanges are kept: they register, and log in."""
 
 
 ASIDE = "aside"
@@ -103,7 +106,8 @@ class Attack:
                 ),
                 -1,
             )
-            self.tell = {"exchange": at, "status": answer.status, "contains": shows}
+            by = self.exchanges[at].actor if self.exchanges else ""
+            self.tell = {"exchange": at, "status": answer.status, "contains": shows, "by": by}
 
     def check(self, fine: object, detail: str, answer: Answer | None = None, shows: str = "") -> bool:
         """State what must hold; when it does not, the attack had its effect. Returns whether it held."""
@@ -120,10 +124,12 @@ class Attack:
     def evidence(self, masker: Masker) -> Evidence:
         """Return what this attack showed, with every secret that is known by now masked."""
         actors = {one.actor for one in self.exchanges}
-        before = [one for one in self.before if one.actor in actors][-_MOST_BEFORE:]
+        before = _led_up(one for one in self.before if one.actor in actors)
         kept = [*before, *self.exchanges]
         tell: Mapping[str, Any] | None = (
-            None if self.tell is None else {**self.tell, "exchange": self.tell["exchange"] + len(before)}
+            None
+            if self.tell is None
+            else {**self.tell, "exchange": self.tell["exchange"] % max(1, len(self.exchanges)) + len(before)}
         )
         kept, tell, dropped = _shortened(kept, tell)
         details = list(dict.fromkeys(self.details))
@@ -138,19 +144,40 @@ class Attack:
         return Evidence(self.name, self.oracle, outcome, masker.text(text), shown, positives, tell)
 
 
+def _led_up(exchanges: Iterable[Exchange]) -> list[Exchange]:
+    """Return how each actor came in, and the newest of what else went before."""
+    given, counts = list(exchanges), Counter[str]()
+    kept = set(range(max(0, len(given) - _MOST_BEFORE), len(given)))
+    for at, one in enumerate(given):
+        counts[one.actor] += 1
+        kept |= {at} if counts[one.actor] <= _COMING_IN else set()
+    return [given[at] for at in sorted(kept)]
+
+
 def _shortened(
     exchanges: list[Exchange], tell: Mapping[str, Any] | None
 ) -> tuple[list[Exchange], Mapping[str, Any] | None, int]:
-    """Leave out the middle of a long record, never the exchange that shows the effect nor what leads up to it."""
+    """Leave out the middle of a long record, never the exchange that shows the effect nor what leads up to it.
+
+    That is: how its actors came in, what they did just before, and who sent the text that its answer holds.
+    """
     if len(exchanges) <= _MOST_EXCHANGES:
         return exchanges, tell, 0
+    shows = len(exchanges) - 1 if tell is None else int(tell["exchange"]) % len(exchanges)
+    planted = str(tell["contains"]) if tell is not None else ""
+    senders = [at for at in range(shows) if planted and planted in exchanges[at].body + exchanges[at].url]
+    wanted = [shows, *senders[:2]]
+    actors = {exchanges[at].actor for at in wanted} | {str(tell["by"])} if tell is not None else set()
+    for actor in sorted(actors):
+        wanted += [at for at, one in enumerate(exchanges[:shows]) if one.actor == actor][:_COMING_IN]
+    for at in [shows, *senders[:2]]:
+        wanted += [n for n in range(at) if exchanges[n].actor == exchanges[at].actor][-3:]
     half = _MOST_EXCHANGES // 2
-    end = len(exchanges) if tell is None else min(len(exchanges), max(half, int(tell["exchange"]) + 1))
-    start = max(half, end - half)
-    kept = [*exchanges[:half], *exchanges[start:end]]
-    if tell is not None and int(tell["exchange"]) >= half:
-        tell = {**tell, "exchange": half + int(tell["exchange"]) - start}
-    return kept, tell, len(exchanges) - len(kept)
+    wanted += [*range(half), *range(shows, -1, -1)]
+    kept = sorted(list(dict.fromkeys(wanted))[:_MOST_EXCHANGES])
+    if tell is not None:
+        tell = {**tell, "exchange": kept.index(shows)}
+    return [exchanges[at] for at in kept], tell, len(exchanges) - len(kept)
 
 
 class Trial:

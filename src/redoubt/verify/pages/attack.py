@@ -132,10 +132,12 @@ class KindAttack:
             effect = f"GET {where} shows another's {self.kind.name} to {{who}}"
             self._broke(effect, visitor, view, self.second.canary)
 
-    def _broke(self, effect: str, visitor: Visitor, view: View, shows: str = "") -> None:
-        """Count an effect as somebody's; the first one's exchange is what a replay looks for."""
+    def _broke(
+        self, effect: str, visitor: Visitor, view: View, shows: str = "", by: Visitor | None = None
+    ) -> None:
+        """Count an effect as somebody's (`by`, where another sees it); the first one's exchange is what a replay looks for."""
         attack = self.attack
-        self.found.setdefault(effect, []).append(visitor.role or NOBODY)
+        self.found.setdefault(effect, []).append((by or visitor).role or NOBODY)
         attack.outcome = Outcome.BROKE
         if attack.tell is None:
             sent = [
@@ -145,7 +147,12 @@ class KindAttack:
                 and one.url in (view.asked, view.url)
                 and one.status == view.status
             ]
-            attack.tell = {"exchange": sent[-1] if sent else -1, "status": view.status, "contains": shows}
+            attack.tell = {
+                "exchange": sent[-1] if sent else -1,
+                "status": view.status,
+                "contains": shows,
+                "by": (by or visitor).name,
+            }
 
     def _led(self, visitor: Visitor, path: str, looks: Looks) -> bool:
         """Say whether the app's own pages lead somebody to an address, by the walk or by the list they now see."""
@@ -214,10 +221,16 @@ class KindAttack:
     def _send(self, way: Way, visitor: Visitor, ways: list[Way]) -> None:
         """Send what a page sends as somebody who may not, and look at the owner's page."""
         before = self._reread(self.second).state()
-        view = visitor.forge(way.about(self.cast.lab.canary()))
-        if self._reread(self.second).state() == before:
+        canary = self.cast.lab.canary()
+        view = visitor.forge(way.about(canary))
+        after = self._reread(self.second)
+        if after.state() == before:
             return
-        self._broke(f"{way.key} by {{who}} changed another's {self.kind.name}", visitor, view)
+        effect = f"{way.key} by {{who}} changed another's {self.kind.name}"
+        if after.ok and after.holds(canary):
+            self._broke(effect, self.kind.owner, after, canary, by=visitor)
+        else:
+            self._broke(effect, visitor, view)
         fresh = self.kind.another() or self.kind.plant()
         if fresh is not None:  # whoever comes next is judged by an untouched one
             old, new = ids(self.second, fresh)
@@ -236,7 +249,10 @@ class KindAttack:
             view = visitor.forge(sending_of(form, made_of(form, canary)))
             shown = view.status // 100 == 2 and canary in view.text
             listed = self.kind.owner.peek(self.kind.listing)
-            if shown or canary in listed.text:
+            if not shown and canary in listed.text:
+                effect = f"{form.key()} by {{who}} makes what only others are offered to make"
+                self._broke(effect, self.kind.owner, listed, canary, by=visitor)
+            elif shown:
                 self._broke(
                     f"{form.key()} by {{who}} makes what only others are offered to make",
                     visitor,

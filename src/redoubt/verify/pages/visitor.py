@@ -183,7 +183,8 @@ class Visitor:
             status, landed, text = self.page.evaluate(_FETCH, [url, method, dict(headers), body])
         sent = {**headers, **({"Cookie": self.cookie} if self.cookie else {})}
         if status:
-            self._note(method, url, sent, body or "", int(status), {}, str(text))
+            led = {"location": str(landed)} if str(landed) != url else {}
+            self._note(method, url, sent, body or "", int(status), led, str(text))
         return View(url, str(landed), int(status), text=str(text), raw=True)
 
     def near(self, canary: str) -> tuple[list[str], list[int]]:

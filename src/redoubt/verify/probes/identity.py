@@ -268,7 +268,12 @@ def stolen_cookie_on_another_device(lab: Lab) -> None:
         attack.check(not answer_alive, "the copied cookies work on a device that has no key of the owner's")
         if answer_alive:
             at = len(attack.exchanges) - 1
-            attack.tell = {"exchange": at, "status": attack.exchanges[at].status, "contains": ""}
+            attack.tell = {
+                "exchange": at,
+                "status": attack.exchanges[at].status,
+                "contains": "",
+                "by": attack.exchanges[at].actor,
+            }
 
 
 @probe("IDN-2")

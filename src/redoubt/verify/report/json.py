@@ -54,7 +54,7 @@ def schema() -> dict[str, Any]:
         signing={**text, "description": "What signed it: SCHEME REFERENCE SECONDS; empty for nothing."},
     )
     positive = _object(name=text, held={"type": "boolean"}, detail=text)
-    tell = _object(exchange={"type": "integer"}, status={"type": "integer"}, contains=text)
+    tell = _object(exchange={"type": "integer"}, status={"type": "integer"}, contains=text, by=text)
     evidence = _object(
         attack=text,
         oracle={**text, "description": "What decides whether the attack succeeded."},
