@@ -169,11 +169,16 @@ class Scene:
 
     shop: RunningShop
     directory: Path
+    folder: Path
     partner: Receiver
     story: Story
     environment: dict[str, str]
 
     # -- what is looked at from outside --------------------------------------------------------------------------
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "var"
 
     def rows(self, database: str, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         with closing(
@@ -389,7 +394,7 @@ def scene(built_shop: Path, folder: Path, seed: str) -> Iterator[Scene]:
             story = Story(lambda: shop.ready, seed, github_secret)
             try:
                 story.open_shop()
-                yield Scene(shop, built_shop, partner, story, environment)
+                yield Scene(shop, built_shop, folder, partner, story, environment)
             finally:
                 story.close()
 

@@ -281,6 +281,7 @@ class Story:
     clock: Clock = field(factory=Clock)
     facts: Facts = field(factory=Facts)
     operator: Client = field(init=False)
+    second_operator: Client = field(init=False)
     support: Client = field(init=False)
     finance: Client = field(init=False)
     products: list[dict[str, Any]] = field(factory=list)
@@ -302,7 +303,8 @@ class Story:
         first, second = self.ready()["operator_links"]
         self.operator = self.client("olga")
         self.operator.enrol(first, "olga@example.org")
-        self.client("otto").enrol(second, "otto@example.org")
+        self.second_operator = self.client("otto")
+        self.second_operator.enrol(second, "otto@example.org")
         self.support, self.finance = self._bring("sam", "support"), self._bring("fay", "finance")
         for number, price in enumerate((199, 450, 1250)):
             sku = f"{self.seed}-{number}"
