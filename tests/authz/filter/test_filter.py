@@ -1,4 +1,7 @@
-"""A list by filter holds exactly the rows that cedarpy allows one by one, on both databases."""
+"""A list by filter holds exactly the rows that cedarpy allows one by one, on both databases.
+
+The long campaign of these cases asks the other readers too: `tests/authz/test_readers.py`.
+"""
 
 from __future__ import annotations
 
@@ -44,10 +47,7 @@ def memory() -> Iterator[sa.Connection]:
 def store(conn: sa.Connection, rng: random.Random) -> list[Entity]:
     """Put new rows into the tables and return them as entities."""
     made = world.rows(rng, ROWS)
-    for table in world.metadata.sorted_tables:
-        conn.execute(table.delete())
-        if made[table]:
-            conn.execute(table.insert(), made[table])
+    world.fill(conn, made)
     return world.entities(made)
 
 
@@ -84,30 +84,6 @@ def test_random_policies_list_what_cedarpy_allows_row_by_row(connection: sa.Conn
     assert seen["some"] > 20
     assert seen["all"] > 4
     assert seen["untranslatable"] < 30
-
-
-PARTS, IN_A_PART = 50, 2_000
-"""100,000 cases on each database, in parts that can be run one by one: `-m soak -k "part7-"`."""
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("part", range(PARTS), ids=lambda part: f"part{part}-")
-def test_many_random_policies_list_what_cedarpy_allows_row_by_row(
-    connection: sa.Connection, part: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    seen = Counter[str]()
-    first = 1_000 + part * IN_A_PART
-    for start in range(first, first + IN_A_PART, 500):
-        wrong, outcomes = campaign(connection, range(start, start + 500))
-        assert not wrong, wrong[0]
-        seen += outcomes
-        with capsys.disabled():
-            print(
-                f"\npart {part}: {seen.total():,} of {IN_A_PART:,} cases, none different: {dict(seen)}",
-                flush=True,
-            )
-    assert seen["some"] > IN_A_PART // 10
 
 
 def question(**attrs: Any) -> Known:

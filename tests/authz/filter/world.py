@@ -5,7 +5,9 @@ Cases come from a seeded generator, so that a difference can be found again by i
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import cedarpy
@@ -120,6 +122,14 @@ def rows(rng: random.Random, count: int) -> dict[sa.Table, list[dict[str, Any]]]
     return made
 
 
+def fill(conn: sa.Connection, made: dict[sa.Table, list[dict[str, Any]]]) -> None:
+    """Put these rows into the tables, and no others."""
+    for table in metadata.sorted_tables:
+        conn.execute(table.delete())
+        if made[table]:
+            conn.execute(table.insert(), made[table])
+
+
 def entities(made: dict[sa.Table, list[dict[str, Any]]]) -> list[Entity]:
     """Return the rows as entities: NULL is an absent attribute."""
     found = []
@@ -158,9 +168,14 @@ def known(rng: random.Random) -> Known:
     return Known(user.uid, action_uid(rng.choice(ACTIONS)), context, (user, *actions))
 
 
-def allowed(policies: PolicySet, question: Known, world: list[Entity]) -> set[str]:
-    """Return the ids of the documents that cedarpy allows, decided one by one."""
-    store = cedarpy.Entities.from_json_str(_json([*question.entities, *world]))
+def handle(items: Sequence[Entity]) -> Any:
+    """Return entities as cedarpy's handle, to which those of a question are added."""
+    return cedarpy.Entities.from_json_str(_json(items))
+
+
+def allowed(policies: PolicySet, question: Known, world: list[Entity], rows_: Any = None) -> set[str]:
+    """Return the ids of the documents that cedarpy allows, decided one by one; `rows_` is the `handle` of `world`."""
+    store = (rows_ or handle(world)).with_added_json_str(_json(question.entities))
     docs_ = [item.uid for item in world if item.type == "Doc"]
     asked = [
         {
@@ -182,13 +197,8 @@ def allowed(policies: PolicySet, question: Known, world: list[Entity]) -> set[st
 
 def policy_set(texts: list[str]) -> PolicySet:
     """Return policies without a schema, so that ill-typed conditions are tried as well."""
-    import json
-
-    est = {}
-    for number, text in enumerate(texts):
-        (policy,) = json.loads(cedarpy.policies_to_json_str(text))["staticPolicies"].values()
-        est[f"p{number}"] = policy
-    return unchecked(est, None)
+    found = json.loads(cedarpy.policies_to_json_str("\n".join(texts)))["staticPolicies"]
+    return unchecked({f"p{number}": found[f"policy{number}"] for number in range(len(texts))}, None)
 
 
 def random_policies(rng: random.Random) -> list[str]:
@@ -287,9 +297,7 @@ def users(rng: random.Random) -> str:
     return rng.choice(("resource.readers", "resource.readers", "principal.friends", '[User::"u1"]', "[principal, resource.owner]"))  # fmt: skip
 
 
-def _json(items: list[Entity]) -> str:
-    import json
-
+def _json(items: Sequence[Entity]) -> str:
     return json.dumps([item.to_json() for item in items])
 
 

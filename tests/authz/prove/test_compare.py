@@ -135,6 +135,24 @@ def test_without_the_rules_of_ancestors_the_proof_about_cycles_fails(monkeypatch
     )  # the engine refuses the solver's store
 
 
+def test_a_policy_about_a_group_of_actions_counts_where_a_witness_is_replayed_on_the_older_set() -> None:
+    """The engine knows an action's groups by the schema alone: without them an allow of the older set looked like a deny."""
+    text = TEXT.replace("action read, write appliesTo", "action any; action read, write in [any] appliesTo")
+    by_group, loose_one = (
+        '@id("g") permit (principal in Role::"a", action in [Action::"any"], resource);',
+        '@id("n") permit (principal in Role::"a", action == Action::"read", resource);',
+    )
+    forbid = '@id("f") forbid (principal, action in [Action::"any"], resource) when { context.risk > 3 };'
+
+    def judged(old: str, new: str) -> str:
+        sets = [parse(PolicySource(text, {"p.cedar": one})) for one in (old, new)]
+        return compare(*sets, budget_seconds=30).verdict
+
+    assert judged(by_group, by_group + loose_one) == "equal"
+    assert judged(by_group + loose_one, by_group) == "equal"
+    assert judged(by_group + forbid, by_group) == "wider"
+
+
 def test_the_schema_is_read_from_the_sets_themselves() -> None:
     old, new = policies(ROLE), policies(ROLE.replace("<", "<="))
     assert (

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import cedarpy
 from attrs import evolve
 
-from ..models import AuthzRequest, Entity, value_to_json
+from ..models import AuthzRequest, Entity, EntityUid, value_to_json
+from ..schema import SchemaError, read_schema
 
 
-def allows(request: AuthzRequest, engine: Any, schema: Any) -> bool | None:
-    """Return the reference engine's decision, None where it refuses the request."""
+def allows(request: AuthzRequest, engine: Any, schema: Any, actions: tuple[Entity, ...] = ()) -> bool | None:
+    """Return the reference engine's decision, None where it refuses the request.
+
+    What groups the action is in comes from the `schema`, or from `actions` where there is none.
+    """
     try:
         entities = cedarpy.Entities.from_json_str(
-            json.dumps([entity.to_json() for entity in request.entities]), schema=schema
+            json.dumps([entity.to_json() for entity in (*request.entities, *actions)]), schema=schema
         )
         question = {
             "principal": request.principal.to_json(),
@@ -40,7 +45,20 @@ def widens(request: AuthzRequest, old: Any, new: Any) -> bool:
     """
     if allows(request, new.engine, new.schema) is not True:
         return False
-    return old is None or allows(request, old.engine, None) is False
+    return old is None or allows(request, old.engine, None, _groups(old.schema_text, request.action)) is False
+
+
+@lru_cache(maxsize=256)
+def _groups(schema_text: str, action: EntityUid) -> tuple[Entity, ...]:
+    """Return an action and the groups that it is in by a schema, as entities."""
+    try:
+        schema = read_schema(schema_text)
+    except SchemaError:  # then nothing was compared by it
+        return ()
+    known = [
+        schema.actions[uid] for uid in (action, *schema.action_ancestors(action)) if uid in schema.actions
+    ]
+    return tuple(Entity(one.uid.type, one.uid.id, {}, tuple(sorted(one.member_of, key=str))) for one in known)
 
 
 def minimised(
