@@ -18,8 +18,8 @@ from redoubt.authz.lines import first_lines
 from redoubt.authz.models import AuthzRequest, Entity
 from redoubt.authz.policyset import PolicySource, from_body, parse, unchecked
 from redoubt.authz.prove import Unsupported
+from redoubt.authz.prove.bounds import bound
 from redoubt.authz.prove.compiler import Compiler
-from redoubt.authz.prove.engine import bound
 from redoubt.authz.prove.solve import solve
 from redoubt.authz.prove.world import World
 from redoubt.authz.schema import read_schema

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from redoubt.authz.models import AuthzRequest, EntityUid
 from redoubt.authz.policyset import unchecked
-from redoubt.authz.prove.engine import bound
+from redoubt.authz.prove.bounds import bound
 from redoubt.authz.prove.errors import Unsupported
 from redoubt.authz.schema import Environment, read_schema
 from tests.authz import corpus

@@ -15,7 +15,8 @@ import z3
 from ..models import EntityUid
 from ..policyset import PolicySet
 from ..schema.types import Environment, Schema
-from .engine import Cached, bound, decision
+from .bounds import bound
+from .engine import Cached, decision
 from .errors import Unsupported
 from .gains import below_exactly, mention
 from .logic import FALSE, both, negated

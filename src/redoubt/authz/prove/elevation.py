@@ -24,7 +24,8 @@ from attrs import evolve
 from ..models import AuthzRequest, Entity, EntityUid
 from ..policyset import PolicySet
 from ..schema.types import EntityRef, Environment, Schema
-from .engine import Bound, Cached, bound, decision
+from .bounds import Bound, bound
+from .engine import Cached, decision
 from .errors import Unsupported
 from .logic import both, is_false, negated
 from .replay import allows

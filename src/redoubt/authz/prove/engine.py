@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from functools import lru_cache
-from types import MappingProxyType
 from typing import Any
 
 import z3
-from attrs import evolve, field, frozen
+from attrs import evolve
 from cedarpy import pst
 
-from ..models import EntityUid
+from ..models import AuthzRequest
 from ..policyset import PolicySet
 from ..schema import read_schema
 from ..schema.types import Environment, Schema
+from .bounds import Bound, Index, bound
 from .compiler import Compiled, Compiler
+from .difference import Difference, Side
 from .errors import Unsupported
 from .logic import FALSE, both, either, is_false, negated
 from .replay import minimised, widens
-from .scopes import action_in, type_in
 from .solve import Answer, solve
 from .values import Outcome
 from .verdicts import Comparison, EnvironmentVerdict
@@ -28,56 +27,6 @@ from .witness import Reader
 from .world import World
 
 _SET_MISSING = "this is in no older set, and no older permit reaches it"
-
-
-@frozen
-class Bound:
-    """A policy with what its slots are linked to; equal where the annotations alone differ."""
-
-    policy: pst.Template
-    slots: Mapping[str, pst.EntityUid]
-    text: str = field(default="", eq=False)
-
-    @property
-    def key(self) -> Any:
-        """Return what two policies that say the same have alike: their canonical text, where it is known."""
-        return self.text or self.policy, tuple(sorted((name, str(uid)) for name, uid in self.slots.items()))
-
-    def applies(self, schema: Schema, environment: Environment) -> bool:
-        """Say whether types and action alone leave the policy in play."""
-        return (
-            action_in(self.policy.action, schema, environment)
-            and type_in(self.policy.principal, environment.principal)
-            and type_in(self.policy.resource, environment.resource)
-        )
-
-
-_Texts = tuple[tuple[str, str], ...]
-
-
-def bound(policies: PolicySet) -> Mapping[str, Bound]:
-    """Return every policy and link by id; what was read of a set is kept, for the next edit is compared with it again."""
-    return _bound(policies.engine, tuple(policies.texts.items()))
-
-
-@lru_cache(maxsize=8)
-def _bound(engine: Any, texts: _Texts) -> Mapping[str, Bound]:
-    tree, said = engine.to_pst(), dict(texts)
-    found = {
-        name: Bound(_plain(policy), {}, _unannotated(said.get(name, "")))
-        for name, policy in tree.static_policies.items()
-    }
-    for link in tree.template_links:
-        found[link.new_id] = Bound(_plain(tree.templates[link.template_id]), link.values)
-    return MappingProxyType(found)
-
-
-def _unannotated(text: str) -> str:
-    """Return a canonical text without its annotations, each of which has a line of its own before the policy."""
-    lines = text.split("\n")
-    while lines and lines[0].startswith("@"):
-        del lines[0]
-    return "\n".join(lines)
 
 
 def compared(
@@ -91,10 +40,12 @@ def compared(
     """Compare two sets, each under its own schema; `earlier` holds the last set of each environment that is gone since."""
     deadline = time.monotonic() + seconds
     seen: dict[Any, Bound] = {}  # what both sets say is one object, so that it is known without being read
-    before, after = (
-        [seen.setdefault(item.key, item) for item in bound(policies).values()] for policies in (old, new)
+    ours_named, theirs_named = (
+        {name: seen.setdefault(item.key, item) for name, item in bound(policies).items()}
+        for policies in (old, new)
     )
-    was, will = _Index(before), _Index(after)
+    before = list(ours_named.values())
+    was, will = Index(before), Index(list(theirs_named.values()))
     known = set(old_schema.environments())
     unchanged = old_schema == new_schema
     verdicts: list[EnvironmentVerdict] = []
@@ -116,7 +67,9 @@ def compared(
         try:
             query = _Query(old, old_schema, new, new_schema, environment, deadline)
             if environment in known:
-                verdicts.append(query.verdict(ours, theirs))
+                common = frozenset(map(id, ours)) & frozenset(map(id, theirs))
+                sides = Side(old, ours_named, ours, common), Side(new, theirs_named, theirs, common)
+                verdicts.append(query.by_what_changed(*sides) or query.verdict(ours, theirs))
             elif environment in earlier:
                 verdicts.append(query.returned(theirs, earlier[environment]))
             else:
@@ -207,10 +160,7 @@ class _Query:
         self.before = self.after if old_schema == new_schema else Cached(self.world, old_schema, environment)
 
     def verdict(self, ours: list[Bound], theirs: list[Bound]) -> EnvironmentVerdict:
-        """Judge an environment that both sets have."""
-        glance = self._by_what_changed(ours, theirs)
-        if glance is not None:
-            return glance
+        """Judge an environment that both sets have by all that is in play there."""
         was, will = decision(self.before, ours), decision(self.after, theirs)
         more = self._ask(both(will, negated(was)))
         if more.possible is None:
@@ -224,35 +174,18 @@ class _Query:
             )
         return EnvironmentVerdict(self.environment, "narrower" if less.possible else "equal")
 
-    def _by_what_changed(self, ours: list[Bound], theirs: list[Bound]) -> EnvironmentVerdict | None:
-        """Judge by the permits that came and went alone, or return None where that does not settle it.
-
-        What both sets have can only make a difference vanish. So where every request of the permits that came is one of
-        those that went, nothing is wider, whatever stands beside them; the other way round nothing is narrower. A
-        difference counts once it is replayed under both whole sets.
-        """
+    def by_what_changed(self, ours: Side, theirs: Side) -> EnvironmentVerdict | None:
+        """Judge an environment that both sets have by what changed there, or return None where that does not settle it."""
         if self.before is not self.after:
             return None
-        both_have = {id(item) for item in ours} & {id(item) for item in theirs}
-        went, came = ([item for item in items if id(item) not in both_have] for items in (ours, theirs))
-        if any(item.policy.effect != "permit" for item in (*went, *came)):
+        difference = Difference(self.world, self.after, self._ask)
+        more = difference.between(theirs, ours)
+        if isinstance(more, AuthzRequest):
+            return self._shown(more, self.old)
+        less = None if more is None else difference.between(ours, theirs)
+        if less is None:
             return None
-        lost, gained = (
-            either(*(self.after.policy(item.policy, item.slots).satisfied for item in items))
-            for items in (went, came)
-        )
-        more = self._ask(both(gained, negated(lost)))
-        if more.possible:
-            request = Reader(self.world, more.model).request(self.after)
-            return self._wider(more, self.old) if widens(request, self.old, self.new_set) else None
-        less = self._ask(both(lost, negated(gained)))
-        if more.possible is None or less.possible is None:
-            return None
-        if not less.possible:
-            return EnvironmentVerdict(self.environment, "equal")
-        request = Reader(self.world, less.model).request(self.after)
-        taken = widens(request, self.new_set, self.old)
-        return EnvironmentVerdict(self.environment, "narrower") if taken else None
+        return EnvironmentVerdict(self.environment, "narrower" if less else "equal")
 
     def new(self, theirs: list[Bound], before: list[Bound]) -> EnvironmentVerdict:
         """Judge an environment that no set had: where a permit of `before`, changed or not, reaches it, it is wider."""
@@ -319,6 +252,10 @@ class _Query:
             return EnvironmentVerdict(
                 self.environment, "unknown", "the solver's witness does not replay on the reference engine"
             )
+        return self._shown(request, old, reason)
+
+    def _shown(self, request: AuthzRequest, old: PolicySet | None, reason: str = "") -> EnvironmentVerdict:
+        """Return that an environment is wider, by the smallest request that still shows it."""
         small = minimised(request, old, self.new_set, deadline=self.deadline)
         return EnvironmentVerdict(self.environment, "wider", reason, small)
 
@@ -350,36 +287,3 @@ class Cached(Compiler):
 
 def _same(ours: list[Bound], theirs: list[Bound]) -> bool:
     return {id(item) for item in ours} == {id(item) for item in theirs}
-
-
-class _Index:
-    """Policies by the one action that they name: of a thousand, few are looked at for an environment."""
-
-    def __init__(self, items: list[Bound]) -> None:
-        self._named: dict[EntityUid, list[tuple[int, Bound]]] = {}
-        self._others: list[tuple[int, Bound]] = []
-        for place, item in enumerate(items):
-            scope = item.policy.action
-            if isinstance(scope, pst.ActionEq):
-                uid = EntityUid(str(scope.entity.type), scope.entity.id)
-                self._named.setdefault(uid, []).append((place, item))
-            else:
-                self._others.append((place, item))
-        self._of_all = frozenset(id(item) for _, item in self._others)
-
-    def about(self, action: EntityUid) -> tuple[frozenset[int], frozenset[int]]:
-        """Return which policies could be in play for an action, of whatever types: those of it, and those of any."""
-        return frozenset(id(item) for _, item in self._named.get(action, ())), self._of_all
-
-    def of(self, schema: Schema, environment: Environment) -> list[Bound]:
-        """Return what types and action leave in play, in the order of the set."""
-        found = sorted(
-            [*self._named.get(environment.action, ()), *self._others], key=lambda placed: placed[0]
-        )
-        return [item for _, item in found if item.applies(schema, environment)]
-
-
-def _plain(policy: pst.Template) -> pst.Template:
-    return pst.Template(
-        "", policy.effect, policy.principal, policy.action, policy.resource, policy.clauses, pst.FrozenMap()
-    )

@@ -12,8 +12,9 @@ from attrs import frozen
 from ..models import Entity, EntityUid
 from ..policyset import PolicySet
 from ..schema.types import EntityRef, Environment, Schema, StringType
+from .bounds import bound
 from .compiler import text_of
-from .engine import Cached, bound, decision
+from .engine import Cached, decision
 from .errors import Unsupported
 from .logic import both, either, negated
 from .replay import widens

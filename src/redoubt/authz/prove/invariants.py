@@ -19,7 +19,8 @@ from ..access import ANONYMOUS_TYPE
 from ..models import AuthzRequest
 from ..policyset import PolicySet, unchecked
 from ..schema.types import Environment, Schema
-from .engine import Bound, Cached, bound, decision
+from .bounds import Bound, bound
+from .engine import Cached, decision
 from .errors import Unsupported
 from .logic import TRUE, both, is_false, negated
 from .relations import same_tenant

@@ -20,6 +20,22 @@ def allows(request: AuthzRequest, engine: Any, schema: Any, actions: tuple[Entit
 
     What groups the action is in comes from the `schema`, or from `actions` where there is none.
     """
+    return _asked(request, engine, schema, actions)[0]
+
+
+def answered(request: AuthzRequest, policies: Any, *, conforming: bool) -> tuple[bool | None, list[str]]:
+    """Return the reference engine's decision by a checked set, and the ids of the policies that it comes from.
+
+    `conforming`: the request is held to the set's schema; else that only says which groups the action is in.
+    """
+    if conforming:
+        return _asked(request, policies.engine, policies.schema, ())
+    return _asked(request, policies.engine, None, _groups(policies.schema_text, request.action))
+
+
+def _asked(
+    request: AuthzRequest, engine: Any, schema: Any, actions: tuple[Entity, ...]
+) -> tuple[bool | None, list[str]]:
     try:
         entities = cedarpy.Entities.from_json_str(
             json.dumps([entity.to_json() for entity in (*request.entities, *actions)]), schema=schema
@@ -32,10 +48,9 @@ def allows(request: AuthzRequest, engine: Any, schema: Any, actions: tuple[Entit
         }
         answer = cedarpy.is_authorized(question, engine, entities, schema=schema)
     except (ValueError, TypeError):
-        return None
-    if answer.decision is cedarpy.Decision.Allow:
-        return True
-    return False if answer.decision is cedarpy.Decision.Deny else None
+        return None, []
+    decisions = {cedarpy.Decision.Allow: True, cedarpy.Decision.Deny: False}
+    return decisions.get(answer.decision), list(answer.diagnostics.reasons)
 
 
 def widens(request: AuthzRequest, old: Any, new: Any) -> bool:
@@ -43,9 +58,9 @@ def widens(request: AuthzRequest, old: Any, new: Any) -> bool:
 
     `old` is None where the older schema has no such request: it was refused before any policy was asked.
     """
-    if allows(request, new.engine, new.schema) is not True:
+    if answered(request, new, conforming=True)[0] is not True:
         return False
-    return old is None or allows(request, old.engine, None, _groups(old.schema_text, request.action)) is False
+    return old is None or answered(request, old, conforming=False)[0] is False
 
 
 @lru_cache(maxsize=256)

@@ -54,6 +54,7 @@ class World:
         self._values: dict[
             Any, tuple[Type, Terms, Symbolic]
         ] = {}  # type and terms are kept: so are their places
+        self._closed: set[tuple[int, Any]] = set()
         self._fresh = count(1)
 
     def tick(self) -> None:
@@ -199,8 +200,11 @@ class World:
 
     def close(self) -> list[Any]:
         """Return all axioms for the terms that occurred."""
-        for name, rule in self._universal:
-            self.axioms += [rule(item) for item in list(self.pool.get(name, {}).values())]
+        for place, (name, rule) in enumerate(self._universal):
+            for marks, item in list(self.pool.get(name, {}).items()):
+                if (place, marks) not in self._closed:
+                    self._closed.add((place, marks))
+                    self.axioms.append(rule(item))
         return self.axioms + self._order()
 
     def _order(self) -> list[Any]:
