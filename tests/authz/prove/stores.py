@@ -96,8 +96,7 @@ class Store:
             if known is None:
                 continue
             term = self.world.literal(entity.uid).term
-            shape = self.world.unknown(known.shape, ("attribute", entity.type), (term,))
-            yield from self.is_(shape, entity.attrs)
+            yield from self._attributes(entity, known.shape, term)
             for tag in list(self.world.pool.get("tag", {}).values()):
                 assert isinstance(tag, Atom)
                 assert known.tags is not None or not entity.tags
@@ -110,6 +109,14 @@ class Store:
                     read = self.world.unknown(known.tags, ("tag", entity.type), (term, tag.term))
                     yield z3.Implies(tag.term == text_of(name), z3.And(*self.is_(read, value), True))
         yield from self.order()
+
+    def _attributes(self, entity: Entity, shape: RecordType, term: Any) -> Iterator[Any]:
+        """What the store says of the attributes that are read of some entity of this type, and of no other."""
+        asked = {key[2] for key in self.world.asked if key[:2] == ("attribute", entity.type) and len(key) > 2}
+        symbol = self.world.unknown(shape, ("attribute", entity.type), (term,))
+        assert isinstance(symbol, Fields)
+        read = {name: symbol.parts[name] for name in shape.attributes if name in asked}
+        yield from self.is_(Fields(read), {name: one for name, one in entity.attrs.items() if name in asked})
 
     def order(self) -> Iterator[Any]:
         """Which of the terms are below which."""

@@ -99,7 +99,8 @@ def _of_tree(engine: Any) -> Mapping[str, Bound]:
     tree = tree_of(engine)
     found = {name: Bound(_plain(policy), {}) for name, policy in tree.static_policies.items()}
     for link in tree.template_links:
-        found[link.new_id] = Bound(_plain(tree.templates[link.template_id]), link.values)
+        slots = {str(name): uid for name, uid in link.values.items()}
+        found[link.new_id] = Bound(_plain(tree.templates[link.template_id]), slots)
     return MappingProxyType(found)
 
 

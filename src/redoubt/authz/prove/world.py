@@ -6,14 +6,24 @@ Nothing is quantified: each axiom stands for exactly the terms that occur, so th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from typing import Any
 
 import z3
 
 from ..models import EntityUid
-from ..schema.types import EntityRef, ExtensionType, LongType, RecordType, Schema, SetType, StringType, Type
+from ..schema.types import (
+    Attribute,
+    EntityRef,
+    ExtensionType,
+    LongType,
+    RecordType,
+    Schema,
+    SetType,
+    StringType,
+    Type,
+)
 from .errors import Unsupported
 from .logic import FALSE, TRUE, both, either, implies, negated
 from .values import (
@@ -70,6 +80,11 @@ class World:
         """Return the entities that were named so far."""
         return frozenset(self._ids)
 
+    @property
+    def asked(self) -> frozenset[tuple[str, ...]]:
+        """Return the names of all unknown functions and predicates that terms were made of."""
+        return frozenset(key for key, _, _ in self._functions)
+
     def uid(self, kind: str, value: int) -> EntityUid:
         """Return the uid of the entity that is `value` in a model."""
         for uid, known in self._ids.items():
@@ -91,15 +106,7 @@ class World:
 
     def _unknown(self, kind: Type, key: tuple[str, ...], args: Terms) -> Symbolic:
         if isinstance(kind, RecordType):
-            return Fields(
-                {
-                    name: Part(
-                        TRUE if item.required else self._apply((*key, name, "?"), args, z3.BoolSort()),
-                        self.unknown(item.type, (*key, name), args),
-                    )
-                    for name, item in kind.attributes.items()
-                }
-            )
+            return Fields(_Parts(kind, lambda name: self._part(kind.attributes[name], (*key, name), args)))
         if isinstance(kind, SetType):
             shape = _name_of(kind.element)
             return Members(
@@ -113,6 +120,10 @@ class World:
         )
         self._hold(kind, terms)
         return Atom(kind, terms)
+
+    def _part(self, item: Attribute, key: tuple[str, ...], args: Terms) -> Part:
+        present = TRUE if item.required else self._apply((*key, "?"), args, z3.BoolSort())
+        return Part(present, self.unknown(item.type, key, args))
 
     def fresh(self, kind: Type) -> Symbolic:
         """Return a value that nothing is known about."""
@@ -275,6 +286,28 @@ class World:
             self.axioms += [z3.ULE(terms[2], 32), z3.ULE(terms[4], 128)]
         elif isinstance(kind, LongType | ExtensionType):
             self.axioms.append(in_range(terms[0]))
+
+
+class _Parts(Mapping[str, Part]):
+    """The fields of an unknown record, each made when it is asked for: most policies read few."""
+
+    def __init__(self, kind: RecordType, make: Callable[[str], Part]) -> None:
+        self._names, self._make = kind.attributes, make
+        self._made: dict[str, Part] = {}
+
+    def __getitem__(self, name: str) -> Part:
+        found = self._made.get(name)
+        if found is None:
+            if name not in self._names:
+                raise KeyError(name)
+            found = self._made[name] = self._make(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _note(known: dict[str, dict[int, Any]], name: str, term: Any) -> None:
