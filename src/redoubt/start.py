@@ -9,16 +9,29 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
+from types import ModuleType
+
+
+def load(name: str) -> ModuleType:
+    """Import a module while the garbage collector rests; what is there by then is never looked at again.
+
+    Only for the start of a process, or of one of its commands.
+    """
+    if name in sys.modules:
+        return sys.modules[name]
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        return importlib.import_module(name)
+    finally:
+        gc.freeze()
+        if collected:
+            gc.enable()
 
 
 def main() -> None:
     """Import the module that the first argument names, and call its `main` with the others."""
-    gc.disable()
-    name = sys.argv.pop(1)
-    module = importlib.import_module(name)
-    gc.freeze()
-    gc.enable()
-    sys.exit(module.main())
+    sys.exit(load(sys.argv.pop(1)).main())
 
 
 if __name__ == "__main__":

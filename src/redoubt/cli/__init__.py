@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from typing import Any
 
 import typer
@@ -11,6 +10,7 @@ from typer.core import TyperGroup
 
 from redoubt import __version__
 from redoubt.core.errors import RedoubtError
+from redoubt.start import load
 
 # verb → module, its one-line help, and whether the module's only command is the verb itself
 _VERBS: dict[str, tuple[str, str]] = {
@@ -46,7 +46,7 @@ class _Verbs(TyperGroup):
         if cmd_name not in _VERBS:
             return None
         module, _ = _VERBS[cmd_name]
-        command = typer.main.get_command(import_module(f"redoubt.cli.{module}").app)
+        command = typer.main.get_command(load(f"redoubt.cli.{module}").app)
         command.name = cmd_name
         return command
 
