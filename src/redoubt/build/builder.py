@@ -11,7 +11,9 @@ from redoubt import __version__
 
 from .changes import Changes, changes, describe, drift, missing_handlers
 from .emit import emit
+from .errors import TablesChanged
 from .manifest import with_records
+from .migrations import history
 from .spec import parse_spec
 from .spec.load import read_spec
 from .swap import apply, exclusive, recover
@@ -27,21 +29,28 @@ class Made:
     functions: list[str]
 
 
-def make(spec_file: Path) -> Made:
-    """Return the tree that the spec makes; raises SpecInvalid with every problem of it."""
+def make(spec_file: Path, out: Path | None = None, *, new_tables: bool = False) -> Made:
+    """Return the tree that the spec makes, over the app in `out` where one was built there.
+
+    Its migrations stay as they are, and what the spec changes of its tables is one more; with `new_tables` they begin anew,
+    for a database that is made anew. Raises SpecInvalid with every problem of the spec, TablesChanged naming every change
+    that no migration is made for.
+    """
     source = read_spec(spec_file)
     spec = parse_spec(source, str(spec_file))
-    pristine = emit(spec, source)
+    earlier = history(out) if out is not None and not new_tables else None
+    pristine = emit(spec, source, earlier)
     return Made(with_records(pristine, __version__), pristine, custom_functions(spec))
 
 
-def build(spec_file: Path, out: Path) -> Changes:
+def build(spec_file: Path, out: Path, *, new_tables: bool = False) -> Changes:
     """Build the spec's app in `out` and return what changed.
 
-    Raises SpecInvalid, EditedFiles, NotOurTarget, MissingHandler or BuildInterrupted; `out` is then as it was.
+    Raises SpecInvalid, TablesChanged, EditedFiles, NotOurTarget, MissingHandler or BuildInterrupted; `out` is then as it was.
     """
-    made = make(spec_file)
+    parse_spec(read_spec(spec_file), str(spec_file))  # before anything is made where `out` is to be
     with exclusive(out) as stage:
+        made = make(spec_file, out, new_tables=new_tables)
         found = changes(out, made.tree, made.pristine)
         missing_handlers(out, made.functions)
         if not found.nothing:
@@ -49,17 +58,23 @@ def build(spec_file: Path, out: Path) -> Changes:
     return found
 
 
-def plan(spec_file: Path, out: Path) -> Iterator[str]:
-    """Yield the lines that say what `build` would change; nothing is written but what undoes an interrupted build."""
-    made = make(spec_file)
+def plan(spec_file: Path, out: Path, *, new_tables: bool = False) -> Iterator[str]:
+    """Yield the lines that say what `build` would change; nothing is written but what undoes an interrupted build.
+
+    Raises what `build` does.
+    """
     recover(out)
+    made = make(spec_file, out, new_tables=new_tables)
     found = changes(out, made.tree, made.pristine)
     missing_handlers(out, made.functions)
     yield from describe(out, made.tree, found)
 
 
 def check(spec_file: Path, out: Path) -> list[str]:
-    """Return each difference between `out` and what the spec makes; empty when there is none."""
-    made = make(spec_file)
+    """Return each difference between `out` and what the spec makes of it; empty when there is none."""
     recover(out)
-    return drift(out, made.tree)
+    try:
+        return drift(out, make(spec_file, out).tree)
+    except TablesChanged as error:
+        anew = make(spec_file, out, new_tables=True)
+        return [*(f"not migrated: {problem}" for problem in error.problems), *drift(out, anew.tree)]

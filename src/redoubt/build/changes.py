@@ -11,11 +11,11 @@ from attrs import field, frozen
 
 from redoubt.supply.models import texts
 
-from .emit import is_owned
 from .errors import EditedFiles, MissingHandler, NotOurTarget
 from .manifest import NAME, Manifest, content, digest, edited, read_manifest
+from .owned import is_owned
 
-_MIGRATION = "app/migrations/0001_app.py"
+_MIGRATIONS = "app/migrations/"
 _EDIT_HINT = "Move your change into the spec, or into app/extra.py, app/handlers.py or app/pages/, and restore the file."
 
 
@@ -122,12 +122,16 @@ def describe(out: Path, tree: Mapping[str, bytes], found: Changes) -> Iterator[s
                 yield f"{sign} {path}"
     for path in found.kept:
         yield f"= {path} (yours, left alone)"
-    if _MIGRATION in found.replace:
+    if any(path.startswith(_MIGRATIONS) for path in (*found.replace, *found.remove)):
         yield ""
-        yield "The tables change. A database that exists is not migrated by this version: start with a new one."
+        yield "The tables begin anew: a database that exists refuses them, so start with a new one."
     for path in found.replace:
         if path in shown:
             yield from _difference(path, content(out / path) or b"", tree[path])
+    for path in found.add if found.replace else ():
+        if path.startswith(_MIGRATIONS):
+            yield "\nThe tables change, by a migration that the next start runs:"
+            yield from _difference(path, b"", tree[path])
 
 
 def _difference(path: str, old: bytes, new: bytes) -> Iterator[str]:

@@ -20,6 +20,7 @@ from .access import access_model
 from .grants import grant_files
 from .indexes import list_indexes
 from .lock import app_lock, components, development_lock
+from .migrations import FIRST, History, further
 from .openapi import openapi
 from .policy_tests import policy_tests
 from .spec.model import Spec
@@ -46,24 +47,18 @@ HTMX = Component(
     "htmx.org", "2.0.11", ("d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717",), "0BSD", "npm"
 )
 """The one script of others that pages load; it lies in the wheel, unchanged from its npm package."""
-OWNED = ("app/handlers.py", "app/extra.py", "app/pages/", "tests/decisions.json")
-"""Files that are the owner's from the first build on: made once, then left alone.
-
-The snapshot of decisions is among them: a decision that changed is approved by a person, not by the next build.
-"""
 
 
-def is_owned(path: str) -> bool:
-    """Whether a file is the owner's to edit."""
-    return any(path == own or (own.endswith("/") and path.startswith(own)) for own in OWNED)
+def emit(spec: Spec, source: bytes, earlier: History | None = None) -> dict[str, bytes]:
+    """Return every file of the app that `spec` declares; `source` is the spec as written, kept beside it.
 
-
-def emit(spec: Spec, source: bytes) -> dict[str, bytes]:
-    """Return every file of the app that `spec` declares; `source` is the spec as written, kept beside it."""
+    With `earlier`, the migrations of the app as it was built before, these stay, and what changed becomes one more. Raises
+    TablesChanged for what no migration is made for.
+    """
     model = access_model(spec)
     wheel = redoubt_wheel()
     tree: dict[str, bytes] = {"spec.yaml": source, f"vendor/{wheel.file}": wheel.data}
-    text = _texts(spec, model, wheel)
+    text = _texts(spec, model, wheel, earlier)
     text["requirements.txt"] = app_lock(wheel)
     text["requirements-dev.txt"] = development_lock()
     text["sbom.cdx.json"] = make_sbom(spec.app.name, "0", [*components(wheel), HTMX])
@@ -74,10 +69,13 @@ def emit(spec: Spec, source: bytes) -> dict[str, bytes]:
     text |= {f"policies/{name}": body for name, body in compile_policies(model).items()}
     text |= {f"policies/tests/{name}": body for name, body in policy_tests(model).items()}
     text["tests/decisions.json"] = render(decision_table(model))
-    return tree | {name: body.encode() for name, body in text.items()}
+    tree |= {name: body.encode() for name, body in text.items()}
+    if earlier is not None:
+        tree |= earlier.files
+    return tree
 
 
-def _texts(spec: Spec, model: AccessModel, wheel: Wheel) -> dict[str, str]:
+def _texts(spec: Spec, model: AccessModel, wheel: Wheel, earlier: History | None) -> dict[str, str]:
     env = _environment()
     indexes = list_indexes(spec, model)
     views = [entity_view(spec, model, name, indexes.get(name, ())) for name in ordered(spec)]
@@ -140,7 +138,11 @@ def _texts(spec: Spec, model: AccessModel, wheel: Wheel) -> dict[str, str]:
         if view["pages"]:
             for name in ("list", "form", "detail"):
                 put(f"app/templates/{view['plural']}/{name}.html", f"app/templates/{name}.html", entity=view)
-    put("app/migrations/0001_app.py", "app/migration.py", **migration_view(spec, indexes))
+    tables = migration_view(spec, indexes)
+    if earlier is None:
+        put(FIRST, "app/migration.py", **tables)
+    elif (changed := further(earlier, tables)) is not None:
+        put(earlier.next_path, "app/migration_next.py", **changed)
     for path, template in _AROUND.items():
         put(path, template)
     if prices:

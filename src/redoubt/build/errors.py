@@ -3,6 +3,7 @@
 BuildError
 ├── SpecInvalid        the spec has problems; each is listed, nothing was written
 ├── EditedFiles        the target holds edits that the build would overwrite
+├── TablesChanged      tables would change in a way that no migration is made for
 ├── NotOurTarget       the target exists and was not made by a build
 └── BuildInterrupted   another build runs there, or the target cannot be swapped
 """
@@ -55,6 +56,20 @@ class EditedFiles(BuildError):
     def __init__(self, paths: Sequence[str], hint: str) -> None:
         self.paths = tuple(paths)
         super().__init__("edited since they were built: " + ", ".join(self.paths) + ".", hint=hint)
+
+
+class TablesChanged(BuildError):
+    """Tables would change in a way that no migration is made for; `problems` names every such change."""
+
+    code = "tables-changed"
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(
+            "a database that exists cannot be brought to these tables:\n"
+            + "\n".join(f"  {problem}" for problem in self.problems),
+            hint="Take the change back, or build with --new-tables and start with a new database.",
+        )
 
 
 class MissingHandler(BuildError):

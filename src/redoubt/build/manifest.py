@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from .emit import is_owned
+from .owned import is_owned
 
 FOLDER = ".redoubt"
 NAME = f"{FOLDER}/manifest.json"

@@ -15,6 +15,10 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 SpecFile = Annotated[Path, typer.Argument(help="The spec, a YAML file.", metavar="SPEC")]
 Out = Annotated[Path, typer.Argument(help="The app's folder.", metavar="OUT")]
+NewTables = Annotated[
+    bool,
+    typer.Option("--new-tables", help="Begin the migrations anew: databases that exist are refused."),
+]
 
 
 @app.command()
@@ -24,11 +28,15 @@ def build(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 where OUT differs from its spec.")
     ] = False,
+    new_tables: NewTables = False,
 ) -> None:
     """Build the app that SPEC declares in OUT.
 
     The same spec and version give the same bytes. Files of your own are left alone; a made file that was edited is
     named and nothing is written. An interrupted build leaves the old app. Exit 2 for a bad spec.
+
+    Where OUT was built before, its migrations stay as they are, and a further one brings its database to changed tables and
+    indexes. What no migration is made for is named, and nothing is written.
     """
     try:
         if check:
@@ -39,7 +47,7 @@ def build(
                 raise typer.Exit(1)
             typer.echo(f"{out} is what {spec} makes.", err=True)
             return
-        changed = build_app(spec, out)
+        changed = build_app(spec, out, new_tables=new_tables)
     except SpecInvalid as error:
         raise refused(error) from None
     if changed.nothing:
