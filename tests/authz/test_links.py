@@ -16,7 +16,15 @@ from redoubt.authz import versions
 from redoubt.authz.decide import Decider
 from redoubt.authz.errors import CorruptPolicies, PolicyRejected
 from redoubt.authz.models import AuthzRequest, Entity, EntityUid
-from redoubt.authz.policyset import PolicySet, PolicySource, from_body, parse, parse_folder
+from redoubt.authz.policyset import (
+    PolicySet,
+    PolicySource,
+    from_body,
+    parse,
+    parse_folder,
+    render_template,
+    version_of,
+)
 from redoubt.authz.prove import compare as compared
 from redoubt.cli import app
 from redoubt.core.base import Core
@@ -171,7 +179,7 @@ def test_a_template_is_checked_for_what_it_is_linked_to() -> None:
         '@id("w") permit (principal == ?principal, action == Action::"read", resource) when { context.gone };'
     )
     found = problems(link("x", "w", 'User::"a"'), policies=wrong)
-    assert [one.startswith("links.json @id('x'): ") and "gone" in one for one in found] == [True]
+    assert [one.startswith("all.cedar:1 @id('w'): ") and "gone" in one for one in found] == [True]
 
 
 def compare(old: PolicySet, new: PolicySet) -> str:
@@ -266,3 +274,95 @@ def test_links_of_a_folder_and_of_a_commit_are_checked_by_the_command(
     assert "wider" in done.output
     assert '+@template("team")' in done.output
     assert CliRunner().invoke(app, ["policy", "check", "HEAD", "HEAD"]).exit_code == 0
+
+
+def judged(text: str) -> bool:
+    """Say what Cedar's own validator says of a policy or template as it is written."""
+    return bool(cedarpy.validate_policies(text, cedarpy.Schema.from_str(SCHEMA)).validation_passed)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('permit (principal == ?principal, action == Action::"read", resource) when { context.risk < "a" };', "expected Long"),
+        ('forbid (principal in ?principal, action, resource in ?resource) when { resource.open };', "open"),
+        ('permit (principal == ?principal, action == Action::"read", resource == ?resource) when { resource.open };', "open"),
+        ('permit (principal is Doc in ?principal, action, resource);', "applicable action"),
+        ('permit (principal is Nobody in ?principal, action, resource);', "Nobody"),
+        ('permit (principal, action == Action::"nope", resource in ?resource);', "nope"),
+        ('permit (principal in ?principal, action, resource) when { principal.level > 1 };', "level"),
+    ],
+)  # fmt: skip
+def test_a_templates_type_errors_show_without_a_link(text: str, says: str) -> None:
+    whole = f'// first\n@id("t") {text}'
+    assert not judged(whole)
+    found = next(one for one in problems(policies=POLICIES + whole) if says in one)
+    line = POLICIES.count("\n") + 2
+    assert found.startswith(f"all.cedar:{line} @id('t'): ")
+    other = PolicySource(SCHEMA, {"all.cedar": POLICIES, "b.cedar": whole})
+    with pytest.raises(PolicyRejected) as caught:
+        parse(other)
+    assert {(one.file, one.policy_id, one.line) for one in caught.value.problems} == {("b.cedar", "t", 2)}
+
+
+def some_template(rng: random.Random) -> str:
+    """Return a template with scopes and a condition that fit, or do not."""
+    principal = rng.choice(
+        ("principal", "principal == ?principal", "principal in ?principal", "principal is User in ?principal",
+         "principal is Team in ?principal", "principal is Doc in ?principal", 'principal in Team::"t"')
+    )  # fmt: skip
+    resource = rng.choice(
+        ("resource", "resource == ?resource", "resource in ?resource", "resource is Doc in ?resource",
+         "resource is Folder in ?resource", 'resource == Doc::"a$0"')
+    )  # fmt: skip
+    action = rng.choice(("action", 'action == Action::"read"', 'action in [Action::"read", Action::"write"]'))
+    leaf = (
+        "resource.open", "resource is Doc && resource.open", "context.risk < 5", 'context.risk < "5"', "principal.x",
+        'principal in Team::"Slot0"', "context has risk", "resource has open && resource.open", "principal", "1 + true == 2",
+        '"?principal" == "?resource"', 'resource in Folder::"?resource"', "if principal is User then true else 1 == 1",
+    )  # fmt: skip
+    clauses = "".join(
+        f" {rng.choice(('when', 'unless'))} {{ {rng.choice(leaf)} }}" for _ in range(rng.choice((0, 1, 2)))
+    )
+    return f'@id("t") @note("Slot0 ?principal") {rng.choice(("permit", "forbid"))} ({principal}, {action}, {resource}){clauses};'
+
+
+def test_templates_are_taken_as_cedars_validator_takes_them() -> None:
+    taken, refused = 0, 0
+    for seed in range(300):
+        text = some_template(random.Random(seed))
+        expected = judged(text)
+        try:
+            parse(source(policies=text))
+        except PolicyRejected:
+            assert not expected, text
+            refused += 1
+        else:
+            assert expected, text
+            taken += 1
+    assert min(taken, refused) > 60
+
+
+def test_a_template_reads_back_from_its_json_form_as_it_was_written() -> None:
+    for seed in range(100):
+        text = some_template(random.Random(seed))
+        template = json.loads(cedarpy.policies_to_json_str(text))["templates"].get("policy0")
+        if template is not None:
+            again = json.loads(cedarpy.policies_to_json_str(render_template(template)))
+            assert again["templates"]["policy0"] == template
+
+
+def test_a_stored_template_from_before_still_reads() -> None:
+    """What is stored was checked when it came in, by that version: it is not checked anew by a stricter one."""
+    good = parse(source(policies=POLICIES))
+    bad = parse(
+        source(
+            policies='@id("x") permit (principal == ?principal, action == Action::"read", resource is Doc);'
+        )
+    )
+    body = json.loads(json.dumps(good.body))
+    template = json.loads(bad.body["templates"][0]["json"])
+    template["conditions"] = [{"kind": "when", "body": {".": {"left": {"Var": "principal"}, "attr": "none"}}}]
+    body["templates"].append({"id": "x", "json": json.dumps(template, sort_keys=True)})
+    again = from_body(body, version_of(body))
+    assert "x" in again.templates

@@ -130,6 +130,13 @@ def instantiate(template: Mapping[str, Any], link: Link) -> dict[str, Any]:
     return policy
 
 
+def slots(template: Mapping[str, Any]) -> frozenset[str]:
+    """Return the slots of a template in JSON form."""
+    ends = (template["principal"], template["resource"])
+    found = (scope.get("slot") or (scope.get("in") or {}).get("slot") for scope in ends)
+    return frozenset(str(slot) for slot in found if slot is not None)
+
+
 def _filled(scope: Any, link: Link, filled: set[str]) -> Any:
     if not isinstance(scope, dict):
         return scope

@@ -23,7 +23,8 @@ from .compiled import compile_policies
 from .erring import forbid_that_errs
 from .errors import CorruptPolicies, PolicyProblem, PolicyRejected, UnreadablePolicy
 from .lines import first_lines
-from .links import LINKS_FILE, BadLink, Link, instantiate, read_links
+from .links import LINKS_FILE, BadLink, Link, instantiate, read_links, slots
+from .models import EntityUid
 from .text import uid
 
 SCHEMA_SUFFIX = ".cedarschema"
@@ -164,8 +165,11 @@ def _assembled(
         if "invariant" in one.policy.get("annotations", {}) and one.policy["effect"] != "forbid":
             message = "an @invariant is a forbid: it says what no permit may reach"
             problems.append(PolicyProblem(one.file, one.id, message, one.line))
-        if one.is_template:  # its types are those of what it is linked to, so each link is checked
+        if one.is_template:
             templates[one.id] = one.policy
+            if forbids_under is not None:  # what is stored was checked when it came in
+                wrong = _template_errors(one.policy, schema)
+                problems += [PolicyProblem(one.file, one.id, message, one.line) for message in wrong]
             continue
         policies[one.id] = one.policy
         wrong = _type_errors(one.policy, schema) + _unreadable(one.id, one.policy)
@@ -298,6 +302,18 @@ def render(policy: Mapping[str, Any]) -> str:
     return str(cedarpy.policies_from_json_str(json.dumps(est))).strip()
 
 
+def render_template(template: Mapping[str, Any]) -> str:
+    """Return the text of a template in JSON form: the engine's own of it as a policy, its slots put back."""
+    whole, number = json.dumps(template, ensure_ascii=False), 0
+    while f"Slot{number}" in whole:
+        number += 1
+    values = {slot: EntityUid(f"Slot{number}", slot.removeprefix("?")) for slot in slots(template)}
+    text = render({**instantiate(template, Link("", "", values)), "annotations": template["annotations"]})
+    for slot, value in values.items():
+        text = text.replace(f'{value.type}::"{value.id}"', slot)
+    return text
+
+
 def _build(
     schema_text: str,
     policies: Mapping[str, Mapping[str, Any]],
@@ -344,9 +360,18 @@ def _parse_file(name: str, text: str, problems: list[PolicyProblem]) -> list[_Pa
     return found
 
 
+def _template_errors(template: Mapping[str, Any], schema: Any) -> list[str]:
+    """Return what Cedar's validator says of a template, whether linked or not: over every type its slots may stand for."""
+    return _text_errors(render_template(template), schema)
+
+
 def _type_errors(policy: Mapping[str, Any], schema: Any) -> list[str]:
+    return _text_errors(render(policy), schema)
+
+
+def _text_errors(text: str, schema: Any) -> list[str]:
     try:
-        result = cedarpy.validate_policies(render(policy), schema, release_gil=True)
+        result = cedarpy.validate_policies(text, schema, release_gil=True)
     except ValueError as error:
         return [str(error)]
     return [str(error.error).removeprefix("for policy `policy0`, ") for error in result.errors]
