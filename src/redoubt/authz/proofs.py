@@ -14,6 +14,7 @@ from . import store
 from .errors import ReviewRequired
 from .gate.elevation import BUDGET, RULE, elevation_refusals, judged_writes
 from .gate.refusals import PoliciesRefused
+from .gate.standing import standing_refusals
 from .policyset import PolicySet
 from .seal import proves, sealed_proof
 
@@ -21,6 +22,16 @@ from .seal import proves, sealed_proof
 def demand_no_elevation(policies: PolicySet, *, budget_seconds: float = BUDGET) -> None:
     """Raise PoliciesRefused unless it is proven that nobody elevates themselves; blocks, hold no transaction meanwhile."""
     refused = elevation_refusals(policies, budget_seconds=budget_seconds)
+    if refused:
+        raise PoliciesRefused(refused)
+
+
+def demand_standing(policies: PolicySet, *, budget_seconds: float = BUDGET) -> None:
+    """Raise PoliciesRefused unless it is proven that a first set lies inside the standing invariants; blocks likewise.
+
+    Later sets are held to them by their comparison with what runs.
+    """
+    refused = standing_refusals(policies, budget_seconds=budget_seconds)
     if refused:
         raise PoliciesRefused(refused)
 

@@ -18,7 +18,7 @@ from redoubt.core.db import Tx
 from . import store
 from .errors import CorruptPolicies, GenesisExists, ReviewRequired, StaleBase, UnknownVersion
 from .policyset import PolicySet, from_body
-from .proofs import demand_no_elevation, demand_proof, is_proven, keep_proof
+from .proofs import demand_no_elevation, demand_proof, demand_standing, is_proven, keep_proof
 from .seal import demand_seal, sealed
 
 KIND = "policy.change"
@@ -30,7 +30,7 @@ def genesis(tx: Tx, core: Core, policies: PolicySet, *, tenant: str = MAIN, auth
 
     Raises GenesisExists once there is a head: from then on only a proof or a second person moves it. A tenant other
     than the app's begins with what decides for it already, else ReviewRequired. Raises PoliciesRefused where somebody
-    could elevate themselves.
+    could elevate themselves, or where the app's own begin outside the standing invariants.
     """
     if store.head(tx, tenant) is not None:
         raise GenesisExists(
@@ -42,6 +42,8 @@ def genesis(tx: Tx, core: Core, policies: PolicySet, *, tenant: str = MAIN, auth
             hint="Start with them, then propose a change.",
         )
     demand_no_elevation(policies)
+    if tenant == MAIN:
+        demand_standing(policies)
     keep_proof(tx, core, tenant, policies)
     now = core.clock.now()
     store.insert_version(

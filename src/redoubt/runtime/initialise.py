@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 from redoubt.authz import Roles
 from redoubt.authz import store as policy_store
 from redoubt.authz.policyset import parse_folder
-from redoubt.authz.proofs import demand_no_elevation
+from redoubt.authz.proofs import demand_no_elevation, demand_standing
 from redoubt.authz.versions import genesis, prove_running
 from redoubt.core.base import Core
 from redoubt.core.db import Database, Tx, migrate, roles
@@ -43,7 +43,8 @@ def initialise(guard: Redoubt, directory: Path) -> Initialised:
     It is done as the owner of the schema, whatever `guard` is restricted to; on PostgreSQL the roles of the processes are
     then granted what these use. What the running policies must be proven to keep is proven here where it is not, so that
     processes only look it up. Raises MigrationError, PolicyRejected when the folder's policies do not hold, or
-    PoliciesRefused when they, or those that run, let somebody elevate themselves; nothing is then recorded.
+    PoliciesRefused when they, or those that run, let somebody elevate themselves, or when they begin outside the standing
+    invariants; nothing is then recorded.
     """
     with _owner(guard) as core:
         migrate(core.db, guard.domains)
@@ -75,6 +76,7 @@ def _begin(core: Core, directory: Path) -> Initialised:
     policies = parse_folder(directory / "policies")
     if core.db.read_sync(lambda tx: policy_store.head(tx, "main")) is None:
         demand_no_elevation(policies)  # not within the transaction that records them
+        demand_standing(policies)
     prove_running(core)
 
     def begin(tx: Tx) -> Initialised:
