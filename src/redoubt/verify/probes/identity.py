@@ -367,6 +367,10 @@ def session_moves_between_networks_and_agents(lab: Lab) -> None:
         raise Unshown("every address of this machine is in one place, so no continent can be changed")
 
 
+_ROUNDS = 3
+"""How often somebody logs in beside a burst at a login: on a slow machine one window may end before they do."""
+
+
 def _burst(lab: Lab, path: str, bodies: list[dict[str, object]], attack: Attack) -> None:
     browser = lab.anonymous()
     limited: Answer | None = None
@@ -414,7 +418,11 @@ def bursts_meet_a_limit(lab: Lab) -> None:
             if keys.register_ is not None:
                 bursts += [(keys.register_[0], {"email": "burst@people.example"})]
             for path, body in bursts:
-                _burst(lab, path, [body] * 150, attack)
+                # While a window that the burst has filled lasts, a limit that counts everybody together stops others, too.
+                for _ in range(_ROUNDS if path in keys.login else 1):
+                    _burst(lab, path, [body] * 150, attack)
+                    if path in keys.login:
+                        _real_user(lab, person, attack)
             _real_user(lab, person, attack)
     if keys is not None and keys.login is not None and person.key is not None:
         with lab.attack("fail one account's logins from many addresses", "its owner still logs in") as attack:
