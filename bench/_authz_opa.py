@@ -15,11 +15,12 @@ from typing import Any
 import _authz_world as world
 from attrs import frozen
 
+from redoubt.authz.compiled import Answer
+
 HOW = (
     "OPA was not measured. With Go: cd bench/peers/opa && go build -o /tmp/opapeer . ;"
     " then: bench/authz.py --opa /tmp/opapeer (or REDOUBT_OPA_PEER=/tmp/opapeer)"
 )
-Decided = tuple[bool, tuple[str, ...]]
 
 
 @frozen
@@ -32,7 +33,7 @@ class Rates:
 
 
 def measure(
-    program: Path, documents: Sequence[dict[str, Any]], expected: Sequence[Decided], seconds: float
+    program: Path, documents: Sequence[dict[str, Any]], expected: Sequence[Answer], passes: int
 ) -> Rates:
     """Ask OPA all of `documents` and return its rates; stops the benchmark unless it decides as `expected`, by as many."""
     task = {
@@ -40,7 +41,7 @@ def measure(
         "query": "data.bench.answer",
         "data": data(),
         "inputs": [asked(document) for document in documents],
-        "seconds": seconds,
+        "passes": passes,
     }
     done = subprocess.run([program], input=json.dumps(task), capture_output=True, text=True, check=False)
     if done.returncode:
@@ -48,7 +49,7 @@ def measure(
     found = json.loads(done.stdout)
     answers = [(one["allow"], tuple(sorted(one["reasons"]))) for one in found["answers"]]
     for ours, theirs in zip(expected, answers, strict=True):
-        if ours != theirs:
+        if (ours.allowed, ours.reasons) != theirs:
             raise SystemExit(f"OPA says {theirs} instead of {ours}")
     return Rates(found["version"], found["built"], found["values"])
 

@@ -172,7 +172,8 @@ def _assembled(
                 problems += [PolicyProblem(one.file, one.id, message, one.line) for message in wrong]
             continue
         policies[one.id] = one.policy
-        wrong = _type_errors(one.policy, schema) + _unreadable(one.id, one.policy)
+        wrong = _type_errors(one.policy, schema)
+        wrong += _unreadable(one.id, one.policy, at_once=forbids_under is not None)
         if forbids_under is not None and not wrong:
             wrong = _errs(one.id, one.policy, forbids_under)
         problems += [PolicyProblem(one.file, one.id, message, one.line) for message in wrong]
@@ -377,10 +378,15 @@ def _text_errors(text: str, schema: Any) -> list[str]:
     return [str(error.error).removeprefix("for policy `policy0`, ") for error in result.errors]
 
 
-def _unreadable(identity: str, policy: Mapping[str, Any]) -> list[str]:
-    """Return why the reader that decides cannot compile a policy: it must not be stored then."""
+def _unreadable(identity: str, policy: Mapping[str, Any], *, at_once: bool = False) -> list[str]:
+    """Return why the reader that decides cannot compile a policy: it must not be stored then.
+
+    With `at_once` it is compiled to the end, which else waits for its first question.
+    """
     try:
-        compile_policies(tree_of(engine_of({identity: policy})))
+        compiled = compile_policies(tree_of(engine_of({identity: policy})))
+        if at_once:
+            compiled.compile_all()
     except UnreadablePolicy as error:
         return [str(error)]
     except ValueError:

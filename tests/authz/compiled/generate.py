@@ -153,8 +153,8 @@ class Generator:
                 variable,
                 f"{variable} == {pick.choice(uids)}",
                 f"{variable} in {pick.choice(GROUPS)}",
-                f"{variable} is {kind}",
-                f"{variable} is {kind} in {pick.choice(GROUPS)}",
+                f"{variable} is {pick.choice([kind, kind, 'Group'])}",
+                f"{variable} is {pick.choice([kind, kind, 'Group'])} in {pick.choice(GROUPS)}",
             ]
         )
 

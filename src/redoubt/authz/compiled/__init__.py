@@ -1,4 +1,4 @@
-"""Policies compiled from Cedar's typed tree to Python closures: the reader that decides.
+"""Policies compiled from Cedar's typed tree to Python functions: the reader that decides.
 
     policies = compile_policies(policy_set.tree())
     answer = policies.decide(question_of(request))
@@ -13,9 +13,9 @@ from cedarpy import pst
 
 from ..models import AuthzRequest
 from .entities import Node, Store, store_of
-from .expressions import Question
 from .policies import Answer, CompiledPolicies
-from .values import CedarError, Ext, Ref, ref_of, value_of
+from .question import Question
+from .values import CedarError, Ext, Ref, ref_of, reference, value_of
 
 __all__ = [
     "Answer",
@@ -28,6 +28,7 @@ __all__ = [
     "Store",
     "compile_policies",
     "question_of",
+    "reference",
     "store_of",
 ]
 

@@ -7,14 +7,16 @@ types here, so text is never taken for an address, nor a record for a reference.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from attrs import frozen
 
 from ..models import Entity, EntityUid
 from ..schema import Schema
-from .check import Fits, fits, record_fits
+from .check import fits
 from .entities import Node, Store, store_of
+from .python import Later
 from .values import CedarError, Ref, ref_of, value_of
 
 _NOTHING: dict[str, Any] = {}
@@ -22,8 +24,8 @@ _NOTHING: dict[str, Any] = {}
 
 @frozen
 class _Type:
-    attributes: Fits
-    tags: Fits | None
+    attributes: Later
+    tags: Later | None
     ancestors: frozenset[str]
     enum: frozenset[str] | None
 
@@ -35,8 +37,8 @@ class Conformer:
         """Prepare the checks of every entity type of `schema`, and the groups of its actions."""
         self._types = {
             name: _Type(
-                record_fits(kind.shape, schema.entities),
-                None if kind.tags is None else fits(kind.tags, schema.entities),
+                Later(partial(fits, kind.shape, schema.entities)),
+                None if kind.tags is None else Later(partial(fits, kind.tags, schema.entities)),
                 schema.ancestor_types(name),
                 None if kind.enum is None else frozenset(kind.enum),
             )
@@ -104,10 +106,10 @@ class Conformer:
         if kind.enum is not None and entity.id not in kind.enum:
             raise CedarError("the schema lists no entity of this id")
         attrs = {name: value_of(item) for name, item in entity.attrs.items()}
-        if not kind.attributes(attrs):
+        if not kind.attributes.run(attrs):
             raise CedarError("an entity whose attributes are not as the schema says")
         tags = {name: value_of(item) for name, item in entity.tags.items()} if entity.tags else _NOTHING
-        if tags and (kind.tags is None or not all(map(kind.tags, tags.values()))):
+        if tags and (kind.tags is None or not all(map(kind.tags.run, tags.values()))):
             raise CedarError("an entity whose tags are not as the schema says")
         ancestors = frozenset([ref_of(parent) for parent in entity.parents])
         self._check_ancestors(kind, ancestors)

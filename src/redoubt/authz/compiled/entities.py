@@ -20,6 +20,9 @@ class Node:
         self.ancestors = ancestors
 
 
+ABSENT = Node({}, {}, frozenset())
+"""What stands for an entity that is not stored."""
+
 Store = Mapping[Ref, Node]
 """Entities by reference; one that is missing is Cedar's absent entity: it has no attribute and no ancestor."""
 

@@ -1,41 +1,58 @@
-"""Cedar expressions as Python closures: `compile_expression(tree)(question)` is the value, or raises CedarError.
+"""Cedar expressions as Python's: the conditions of a policy become one function, which returns whether they hold.
 
-A literal is bound into its closure as a value. No source text is built, so no policy text is ever run as Python.
+Its parameters are `PARAMETERS`; it raises CedarError or, for an attribute that is not there, KeyError. A literal is a constant
+of the function (`python.py`), so no policy text is ever run as Python. What an expression certainly is (a comparison is a Bool,
+`principal` an entity) is known from its syntax alone, and is not checked again; nothing is concluded from a schema, so what is
+decided does not rest on whether the entities keep to one.
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping
-from typing import Any
+import ast
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from cedarpy import pst
 
 from ..errors import UnreadablePolicy
-from .entities import Store
-from .extensions import CONSTRUCTORS, METHODS, METHODS_OF_TWO, long, typed
+from .extensions import CONSTRUCTORS, METHODS, METHODS_OF_TWO
+from .operations import OPERATIONS
 from .patterns import matcher
-from .values import CedarError, Ext, Ref, equal, key
+from .python import (
+    Draft,
+    all_of,
+    any_of,
+    attribute,
+    calculated,
+    call,
+    choice,
+    compared,
+    is_a,
+    item,
+    let,
+    load,
+    negated,
+    record,
+    tuple_of,
+)
+from .values import CedarError, Ref, key
 
-_ORDERED = ("datetime", "duration")
+PARAMETERS = ("principal", "resource", "context", "asker", "target", "question")
+"""Two references, a record, the stored entities of the references, and the whole question."""
+
+Holds = Callable[..., bool]
+Kind = type | str | None
+"""What an expression certainly is: a Python type (see `values.py`), or the name of an extension type; None: anything."""
+
+_OF_ENTITY = {"principal": "asker", "resource": "target"}
+_PLAIN = (str, int, Ref)
 
 
-class Question:
-    """What an expression is asked about: principal, action, resource, context, and the entities it may read."""
+class Part(NamedTuple):
+    """An expression in Python, and what it certainly is."""
 
-    __slots__ = ("action", "context", "entities", "principal", "resource")
-
-    def __init__(
-        self, principal: Ref, action: Ref, resource: Ref, context: dict[str, Any], entities: Store
-    ) -> None:
-        self.principal = principal
-        self.action = action
-        self.resource = resource
-        self.context = context
-        self.entities = entities
-
-
-Compiled = Callable[[Question], Any]
+    code: ast.expr
+    kind: Kind
 
 
 def ref_of_node(uid: pst.EntityUid) -> Ref:
@@ -43,353 +60,322 @@ def ref_of_node(uid: pst.EntityUid) -> Ref:
     return Ref(str(uid.type), uid.id)
 
 
-def compile_expression(node: pst.Expr) -> Compiled:
-    """Return the closure of `node`; raises UnreadablePolicy for a node that this compiler does not know."""
+def compile_conditions(clauses: Sequence[pst.Clause]) -> Holds:
+    """Return the function of all `clauses` together; raises UnreadablePolicy for what is not known here."""
+    check_known(clauses)
+    draft = Draft(OPERATIONS)
+    if not clauses:
+        return draft.function(PARAMETERS, draft.constant(True))
+    return draft.function(PARAMETERS, all_of(*(_clause(draft, clause) for clause in clauses)))
+
+
+def check_known(clauses: Sequence[pst.Clause]) -> None:
+    """Raise UnreadablePolicy unless every node of `clauses` is known here."""
+    waiting: list[Any] = [clause.expr for clause in clauses]
+    while waiting:
+        node = waiting.pop()
+        children = _CHILDREN.get(type(node))
+        if children is None:
+            raise UnreadablePolicy(f"the policy holds {type(node).__name__}, which is not known here")
+        if type(node) is pst.BinaryOp or type(node) is pst.UnaryOp:
+            if node.op not in (_BINARY if type(node) is pst.BinaryOp else _UNARY):
+                raise UnreadablePolicy(f"the operator {node.op!r} is not known here")
+        elif type(node) is pst.Var and node.name not in _VARIABLES:
+            raise UnreadablePolicy(f"the variable {node.name!r} is not known here")
+        waiting += children(node)
+
+
+def _clause(draft: Draft, clause: pst.Clause) -> ast.expr:
+    body = _boolean(draft, _part(draft, clause.expr))
+    return body if isinstance(clause, pst.When) else negated(body)
+
+
+def _part(draft: Draft, node: pst.Expr) -> Part:
     match node:
         case pst.BoolLit() | pst.LongLit() | pst.StringLit():
-            return _constant(node.value)
+            return Part(draft.constant(node.value), type(node.value))
         case pst.EntityLit():
-            return _constant(ref_of_node(node.value))
+            return Part(draft.constant(ref_of_node(node.value)), Ref)
         case pst.Var():
-            return _variable(node.name)
+            return _VARIABLES[node.name]
         case pst.UnaryOp(arg=pst.StringLit(value=text)) if node.op in CONSTRUCTORS:
-            return _constructed(node.op, text)
+            return _constructed(draft, node.op, text)
         case pst.UnaryOp():
-            return _unary(node.op, compile_expression(node.arg))
-        case pst.BinaryOp(right=pst.LongLit(value=number)) if node.op in _COMPARE:
-            return _compared(_COMPARE[node.op], compile_expression(node.left), number)
+            return _UNARY[node.op](draft, node.op, _part(draft, node.arg))
         case pst.BinaryOp():
-            return _binary(node.op, compile_expression(node.left), compile_expression(node.right))
+            return _BINARY[node.op](draft, node.op, _part(draft, node.left), _part(draft, node.right))
         case pst.GetAttr():
-            return _attribute(node)
+            return _get(draft, node)
         case pst.HasAttr():
-            return _has(compile_expression(node.base), node.attrs)
+            return _has(draft, node)
         case pst.Like():
-            return _like(compile_expression(node.base), node.pattern)
+            return _like(draft, node)
         case pst.Is():
-            return _is(node)
+            return _is(draft, node)
         case pst.IfThenElse():
-            return _choice(node)
+            then, otherwise = _part(draft, node.then_expr), _part(draft, node.else_expr)
+            test = _boolean(draft, _part(draft, node.cond))
+            kind = then.kind if then.kind == otherwise.kind else None
+            return Part(choice(test, then.code, otherwise.code), kind)
         case pst.Set():
-            return _set(tuple(compile_expression(item) for item in node.elements))
+            return _set(draft, node)
         case pst.Record():
-            return _record({name: compile_expression(item) for name, item in node.fields.items()})
+            fields = [(draft.constant(name), _part(draft, value).code) for name, value in node.fields.items()]
+            return Part(record(fields), dict)
         case _:
             raise UnreadablePolicy(f"the policy holds {type(node).__name__}, which is not known here")
 
 
-def boolean(value: Any) -> bool:
-    """Return `value`, which is a Bool; raises CedarError otherwise."""
-    if value is True or value is False:
-        return value
-    raise CedarError("not a Bool")
+def _typed(draft: Draft, part: Part, kind: type, use: Callable[[ast.expr], ast.expr]) -> ast.expr:
+    """Return what `use` makes of a value that is a `kind`: `use(t) if type(t := value) is kind else refuse()`."""
+    if part.kind is kind:
+        return use(part.code)
+    name = draft.local()
+    return choice(is_a(let(name, part.code), kind.__name__), use(load(name)), call("refuse"))
 
 
-def _constant(value: Any) -> Compiled:
-    return lambda question: value
+def _boolean(draft: Draft, part: Part) -> ast.expr:
+    return _typed(draft, part, bool, lambda value: value)
 
 
-def _variable(name: str) -> Compiled:
-    match name:
-        case "principal":
-            return lambda question: question.principal
-        case "action":
-            return lambda question: question.action
-        case "resource":
-            return lambda question: question.resource
-        case "context":
-            return lambda question: question.context
-        case _:
-            raise UnreadablePolicy(f"the variable {name!r} is not known here")
+def _reference(part: Part) -> ast.expr:
+    return part.code if part.kind is Ref else call("entity", part.code)
 
 
-def _unary(op: str, arg: Compiled) -> Compiled:
-    if op in CONSTRUCTORS:
-        return _construct(op, arg)
-    if op in METHODS:
-        kind, method = METHODS[op]
-        return lambda question: method(typed(arg(question), kind))
-    match op:
-        case "not":
-            return lambda question: not boolean(arg(question))
-        case "neg":
-            return lambda question: long(-integer(arg(question)))
-        case "is_empty":
-            return lambda question: not _a_set(arg(question))
-        case _:
-            raise UnreadablePolicy(f"the operator {op!r} is not known here")
+def _extension(draft: Draft, part: Part, kind: str) -> ast.expr:
+    if part.kind == kind:
+        return part.code
+    name = draft.local()
+    test = all_of(
+        is_a(let(name, part.code), "Ext"),
+        compared(attribute(load(name), "kind"), ast.Eq, draft.constant(kind)),
+    )
+    return choice(test, load(name), call("refuse"))
 
 
-def _constructed(op: str, text: str) -> Compiled:
-    """Return the closure of an extension value that is written out: it is parsed once, and errs each time if it must."""
+def _constructed(draft: Draft, op: str, text: str) -> Part:
+    """Return an extension value that is written out: it is parsed once, and errs each time if it must."""
     try:
         value = CONSTRUCTORS[op](text)
-    except CedarError as error:
-        message = str(error)
-
-        def err(question: Question) -> Any:
-            raise CedarError(message)
-
-        return err
-    return lambda question: value
-
-
-def _construct(op: str, arg: Compiled) -> Compiled:
-    maker = CONSTRUCTORS[op]
-
-    def run(question: Question) -> Any:
-        text = arg(question)
-        if type(text) is not str:
-            raise CedarError("not a String")
-        return maker(text)
-
-    return run
-
-
-def _binary(op: str, left: Compiled, right: Compiled) -> Compiled:
-    if op in METHODS_OF_TWO:
-        first, second, method = METHODS_OF_TWO[op]
-        return lambda question: method(typed(left(question), first), typed(right(question), second))
-    maker = _OPERATORS.get(op)
-    if maker is None:
-        raise UnreadablePolicy(f"the operator {op!r} is not known here")
-    return maker(left, right)
-
-
-def _and(left: Compiled, right: Compiled) -> Compiled:
-    def run(question: Question) -> bool:
-        value = left(question)
-        if value is False:
-            return False
-        if value is not True:
-            raise CedarError("not a Bool")
-        return boolean(right(question))
-
-    return run
-
-
-def _or(left: Compiled, right: Compiled) -> Compiled:
-    def run(question: Question) -> bool:
-        value = left(question)
-        if value is True:
-            return True
-        if value is not False:
-            raise CedarError("not a Bool")
-        return boolean(right(question))
-
-    return run
-
-
-def _comparison(compare: Callable[[Any, Any], bool]) -> Callable[[Compiled, Compiled], Compiled]:
-    def make(left: Compiled, right: Compiled) -> Compiled:
-        def run(question: Question) -> bool:
-            a, b = left(question), right(question)
-            if type(a) is int and type(b) is int:
-                return compare(a, b)
-            if type(a) is Ext and type(b) is Ext and a.kind == b.kind and a.kind in _ORDERED:
-                return compare(a.value, b.value)
-            raise CedarError("not ordered")
-
-        return run
-
-    return make
-
-
-def _compared(compare: Callable[[Any, Any], bool], left: Compiled, number: int) -> Compiled:
-    """Return a comparison with a number that is written out."""
-
-    def run(question: Question) -> bool:
-        value = left(question)
-        if type(value) is int:
-            return compare(value, number)
-        raise CedarError("not ordered")
-
-    return run
-
-
-def _arithmetic(apply: Callable[[int, int], int]) -> Callable[[Compiled, Compiled], Compiled]:
-    def make(left: Compiled, right: Compiled) -> Compiled:
-        return lambda question: long(apply(integer(left(question)), integer(right(question))))
-
-    return make
-
-
-def integer(value: Any) -> int:
-    """Return `value`, which is a Long; raises CedarError otherwise: a Bool is none."""
-    if type(value) is int:
-        return value
-    raise CedarError("not a Long")
-
-
-def _a_set(value: Any) -> frozenset[Any]:
-    if type(value) is frozenset:
-        return value
-    raise CedarError("not a Set")
-
-
-def _an_entity(value: Any) -> Ref:
-    if type(value) is Ref:
-        return value
-    raise CedarError("not an entity")
-
-
-def inside(ref: Ref, target: Any, entities: Store) -> bool:
-    """Say whether `ref` is `target` or below it, where `target` is an entity or a set of entities."""
-    if type(target) is Ref:
-        if ref == target:
-            return True
-        node = entities.get(ref)
-        return node is not None and target in node.ancestors
-    for item in _a_set(target):
-        _an_entity(item)
-    if ref in target:
-        return True
-    node = entities.get(ref)
-    return node is not None and not node.ancestors.isdisjoint(target)
-
-
-def _get_tag(left: Compiled, right: Compiled) -> Compiled:
-    def run(question: Question) -> Any:
-        ref, name = _an_entity(left(question)), _tag_name(right(question))
-        node = question.entities.get(ref)
-        if node is None or name not in node.tags:
-            raise CedarError("no such tag")
-        return node.tags[name]
-
-    return run
-
-
-def _has_tag(left: Compiled, right: Compiled) -> Compiled:
-    def run(question: Question) -> bool:
-        ref, name = _an_entity(left(question)), _tag_name(right(question))
-        node = question.entities.get(ref)
-        return node is not None and name in node.tags
-
-    return run
-
-
-def _tag_name(value: Any) -> str:
-    if type(value) is str:
-        return value
-    raise CedarError("not a String")
-
-
-def _attributes(value: Any, question: Question) -> Mapping[str, Any] | None:
-    """Return what `value` has by name, None for an absent entity; raises CedarError for what has no attributes."""
-    if type(value) is dict:
-        return value
-    node = question.entities.get(_an_entity(value))
-    return None if node is None else node.attrs
-
-
-def _attribute(node: pst.GetAttr) -> Compiled:
-    base, name = compile_expression(node.base), node.attr
-
-    def run(question: Question) -> Any:
-        found = _attributes(base(question), question)
-        if found is None or name not in found:
-            raise CedarError("no such attribute")
-        return found[name]
-
-    def of_context(question: Question) -> Any:
-        try:
-            return question.context[name]
-        except KeyError:
-            raise CedarError("no such attribute") from None
-
-    def of_principal(question: Question) -> Any:
-        found = question.entities.get(question.principal)
-        if found is None or name not in found.attrs:
-            raise CedarError("no such attribute")
-        return found.attrs[name]
-
-    def of_resource(question: Question) -> Any:
-        found = question.entities.get(question.resource)
-        if found is None or name not in found.attrs:
-            raise CedarError("no such attribute")
-        return found.attrs[name]
-
-    # What nearly every condition reads takes no call for its base.
-    direct = {"context": of_context, "principal": of_principal, "resource": of_resource}
-    return direct.get(node.base.name, run) if isinstance(node.base, pst.Var) else run
-
-
-def _has(base: Compiled, names: tuple[str, ...]) -> Compiled:
-    def run(question: Question) -> bool:
-        value = base(question)
-        for name in names:
-            found = _attributes(value, question)
-            if found is None or name not in found:
-                return False
-            value = found[name]
-        return True
-
-    return run
-
-
-def _like(base: Compiled, pattern: tuple[pst.PatternElem, ...]) -> Compiled:
-    matches = matcher(tuple(item.value if isinstance(item, pst.Char) else None for item in pattern))
-
-    def run(question: Question) -> bool:
-        text = base(question)
-        if type(text) is not str:
-            raise CedarError("not a String")
-        return matches(text)
-
-    return run
-
-
-def _is(node: pst.Is) -> Compiled:
-    base, name = compile_expression(node.base), str(node.entity_type)
-    if node.in_expr is None:
-        return lambda question: _an_entity(base(question)).type == name
-    within = compile_expression(node.in_expr)
-
-    def run(question: Question) -> bool:
-        ref = _an_entity(base(question))
-        return ref.type == name and inside(ref, within(question), question.entities)
-
-    return run
-
-
-def _choice(node: pst.IfThenElse) -> Compiled:
-    condition = compile_expression(node.cond)
-    then, otherwise = compile_expression(node.then_expr), compile_expression(node.else_expr)
-    return lambda question: then(question) if boolean(condition(question)) else otherwise(question)
-
-
-def _set(items: tuple[Compiled, ...]) -> Compiled:
-    return lambda question: frozenset([key(item(question)) for item in items])
-
-
-def _record(items: Mapping[str, Compiled]) -> Compiled:
-    pairs = tuple(items.items())
-    return lambda question: {name: item(question) for name, item in pairs}
-
-
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "less": operator.lt,
-    "less_eq": operator.le,
-    "greater": operator.gt,
-    "greater_eq": operator.ge,
+    except CedarError:
+        return Part(call("refuse"), None)
+    return Part(draft.constant(value), value.kind)
+
+
+_ENTITIES = attribute(load("question"), "entities")
+_VARIABLES = {
+    "principal": Part(load("principal"), Ref),
+    "action": Part(attribute(load("question"), "action"), Ref),
+    "resource": Part(load("resource"), Ref),
+    "context": Part(load("context"), dict),
 }
-_OPERATORS: dict[str, Callable[[Compiled, Compiled], Compiled]] = {
+
+
+def _held(draft: Draft, node: pst.Expr) -> ast.expr | None:
+    """Return the attributes of a variable, an empty record for an entity that is absent; None for what is no variable."""
+    if type(node) is not pst.Var:
+        return None
+    if node.name == "context":
+        return load("context")
+    stored = _OF_ENTITY.get(node.name)
+    return None if stored is None else attribute(load(stored), "attrs")
+
+
+def _get(draft: Draft, node: pst.GetAttr) -> Part:
+    name = draft.constant(node.attr)
+    held = _held(draft, node.base)
+    if held is not None:
+        return Part(item(held, name), None)
+    return Part(call("get", _part(draft, node.base).code, name, _ENTITIES), None)
+
+
+def _has(draft: Draft, node: pst.HasAttr) -> Part:
+    held = _held(draft, node.base)
+    if held is not None and len(node.attrs) == 1:
+        return Part(compared(draft.constant(node.attrs[0]), ast.In, held), bool)
+    return Part(call("has", _part(draft, node.base).code, draft.constant(node.attrs), _ENTITIES), bool)
+
+
+def _like(draft: Draft, node: pst.Like) -> Part:
+    pattern = tuple(part.value if isinstance(part, pst.Char) else None for part in node.pattern)
+    base = _part(draft, node.base)
+    if len(pattern) > 1 and pattern[-1] is None and None not in pattern[:-1]:
+        start = draft.constant("".join(map(str, pattern[:-1])))
+        return Part(_typed(draft, base, str, lambda value: call(attribute(value, "startswith"), start)), bool)
+    test = draft.constant(matcher(pattern))
+    return Part(_typed(draft, base, str, lambda value: call(test, value)), bool)
+
+
+def _is(draft: Draft, node: pst.Is) -> Part:
+    base = _reference(_part(draft, node.base))
+    name = draft.constant(str(node.entity_type))
+    if node.in_expr is None:
+        return Part(compared(attribute(base, "type"), ast.Eq, name), bool)
+    local = draft.local()
+    test = compared(attribute(let(local, base), "type"), ast.Eq, name)
+    within = _part(draft, node.in_expr)
+    return Part(all_of(test, call("inside", load(local), within.code, _ENTITIES)), bool)
+
+
+def _set(draft: Draft, node: pst.Set) -> Part:
+    literals = [_literal(element) for element in node.elements]
+    if None not in literals:
+        return Part(draft.constant(frozenset(literals)), frozenset)
+    keys = [_key(_part(draft, element)) for element in node.elements]
+    return Part(call("frozenset", tuple_of(keys)), frozenset)
+
+
+def _literal(node: pst.Expr) -> Any:
+    """Return what stands in a set for a value that is written out, None for any other expression."""
+    match node:
+        case pst.EntityLit(value=uid):
+            return ref_of_node(uid)
+        case pst.BoolLit() | pst.LongLit() | pst.StringLit():
+            return key(node.value)
+        case _:
+            return None
+
+
+def _key(part: Part) -> ast.expr:
+    return part.code if part.kind in _PLAIN else call("key", part.code)
+
+
+def _and(draft: Draft, op: str, left: Part, right: Part) -> Part:
+    after = _boolean(draft, right)
+    return Part(_typed(draft, left, bool, lambda value: all_of(value, after)), bool)
+
+
+def _or(draft: Draft, op: str, left: Part, right: Part) -> Part:
+    after = _boolean(draft, right)
+    return Part(_typed(draft, left, bool, lambda value: any_of(value, after)), bool)
+
+
+def _equal(draft: Draft, op: str, left: Part, right: Part) -> Part:
+    return Part(_equality(draft, left, right), bool)
+
+
+def _not_equal(draft: Draft, op: str, left: Part, right: Part) -> Part:
+    return Part(negated(_equality(draft, left, right)), bool)
+
+
+def _equality(draft: Draft, left: Part, right: Part) -> ast.expr:
+    kinds = (left.kind, right.kind)
+    if str in kinds or Ref in kinds:  # which equal nothing of another type
+        return compared(left.code, ast.Eq, right.code)
+    if bool in kinds:  # there is one of each
+        return compared(left.code, ast.Is, right.code)
+    return call("equal", left.code, right.code)
+
+
+def _less(draft: Draft, op: str, left: Part, right: Part) -> Part:
+    name = "less" if op in ("less", "greater") else "less_eq"
+    if op in ("greater", "greater_eq"):
+        left, right = right, left
+    if int not in (left.kind, right.kind):
+        return Part(call(name, left.code, right.code), bool)
+    operator = ast.Lt if name == "less" else ast.LtE
+    return Part(
+        _typed(draft, left, int, lambda a: _typed(draft, right, int, lambda b: compared(a, operator, b))),
+        bool,
+    )
+
+
+_ARITHMETIC: dict[str, type[ast.operator]] = {"add": ast.Add, "sub": ast.Sub, "mul": ast.Mult}
+
+
+def _calculated(draft: Draft, op: str, left: Part, right: Part) -> Part:
+    return Part(call("long", calculated(_integer(left), _ARITHMETIC[op], _integer(right))), int)
+
+
+def _integer(part: Part) -> ast.expr:
+    return part.code if part.kind is int else call("integer", part.code)
+
+
+def _in(draft: Draft, op: str, left: Part, right: Part) -> Part:
+    for variable, stored in _OF_ENTITY.items():
+        if left is _VARIABLES[variable] and right.kind is Ref:
+            local = draft.local()
+            same = compared(left.code, ast.Eq, let(local, right.code))
+            below = compared(load(local), ast.In, attribute(load(stored), "ancestors"))
+            return Part(any_of(same, below), bool)
+    return Part(call("inside", _reference(left), right.code, _ENTITIES), bool)
+
+
+def _contains(draft: Draft, op: str, left: Part, right: Part) -> Part:
+    if right.kind in _PLAIN:
+        return Part(_typed(draft, left, frozenset, lambda whole: compared(right.code, ast.In, whole)), bool)
+    return Part(call("contains", left.code, right.code), bool)
+
+
+def _called(draft: Draft, op: str, left: Part, right: Part) -> Part:
+    return Part(call(op, left.code, right.code), bool)
+
+
+def _tag(draft: Draft, op: str, left: Part, right: Part) -> Part:
+    return Part(call(op, left.code, right.code, _ENTITIES), bool if op == "has_tag" else None)
+
+
+def _method_of_two(draft: Draft, op: str, left: Part, right: Part) -> Part:
+    first, second, method = METHODS_OF_TWO[op]
+    args = _extension(draft, left, first), _extension(draft, right, second)
+    return Part(call(draft.constant(method), *args), _result(op))
+
+
+def _method(draft: Draft, op: str, arg: Part) -> Part:
+    kind, method = METHODS[op]
+    return Part(call(draft.constant(method), _extension(draft, arg, kind)), _result(op))
+
+
+def _result(op: str) -> Kind:
+    return bool if op.startswith(("is_", "decimal_")) else None
+
+
+def _construct(draft: Draft, op: str, arg: Part) -> Part:
+    return Part(call("construct", draft.constant(op), arg.code), None)
+
+
+def _not(draft: Draft, op: str, arg: Part) -> Part:
+    return Part(negated(_boolean(draft, arg)), bool)
+
+
+def _neg(draft: Draft, op: str, arg: Part) -> Part:
+    return Part(call("long", ast.UnaryOp(ast.USub(), _integer(arg))), int)
+
+
+def _is_empty(draft: Draft, op: str, arg: Part) -> Part:
+    return Part(negated(call("elements", arg.code)), bool)
+
+
+_UNARY: dict[str, Callable[[Draft, str, Part], Part]] = {
+    **dict.fromkeys(CONSTRUCTORS, _construct),
+    **dict.fromkeys(METHODS, _method),
+    "not": _not,
+    "neg": _neg,
+    "is_empty": _is_empty,
+}
+_BINARY: dict[str, Callable[[Draft, str, Part, Part], Part]] = {
     "and": _and,
     "or": _or,
-    "eq": lambda left, right: lambda question: equal(left(question), right(question)),
-    "not_eq": lambda left, right: lambda question: not equal(left(question), right(question)),
-    **{op: _comparison(compare) for op, compare in _COMPARE.items()},
-    "add": _arithmetic(lambda a, b: a + b),
-    "sub": _arithmetic(lambda a, b: a - b),
-    "mul": _arithmetic(lambda a, b: a * b),
-    "in": lambda left, right: (
-        lambda question: inside(_an_entity(left(question)), right(question), question.entities)
-    ),
-    "contains": lambda left, right: lambda question: key(right(question)) in _a_set(left(question)),
-    "contains_all": lambda left, right: lambda question: _a_set(left(question)) >= _a_set(right(question)),
-    "contains_any": lambda left, right: (
-        lambda question: not _a_set(left(question)).isdisjoint(_a_set(right(question)))
-    ),
-    "get_tag": _get_tag,
-    "has_tag": _has_tag,
+    "eq": _equal,
+    "not_eq": _not_equal,
+    **dict.fromkeys(("less", "less_eq", "greater", "greater_eq"), _less),
+    **dict.fromkeys(_ARITHMETIC, _calculated),
+    "in": _in,
+    "contains": _contains,
+    **dict.fromkeys(("contains_all", "contains_any"), _called),
+    **dict.fromkeys(("get_tag", "has_tag"), _tag),
+    **dict.fromkeys(METHODS_OF_TWO, _method_of_two),
 }
+_CHILDREN: dict[type, Callable[[Any], Sequence[pst.Expr]]] = {
+    **dict.fromkeys((pst.BoolLit, pst.LongLit, pst.StringLit, pst.EntityLit, pst.Var), lambda node: ()),
+    pst.UnaryOp: lambda node: (node.arg,),
+    pst.BinaryOp: lambda node: (node.left, node.right),
+    pst.GetAttr: lambda node: (node.base,),
+    pst.HasAttr: lambda node: (node.base,),
+    pst.Like: lambda node: (node.base,),
+    pst.Is: lambda node: (node.base,) if node.in_expr is None else (node.base, node.in_expr),
+    pst.IfThenElse: lambda node: (node.cond, node.then_expr, node.else_expr),
+    pst.Set: lambda node: node.elements,
+    pst.Record: lambda node: tuple(node.fields.values()),
+}
+"""Every node that is known here, and what lies within it."""

@@ -20,7 +20,7 @@ from ..written import entity_text, uid_text, value_text
 from .check import fits
 from .conform import Conformer
 from .entities import Node
-from .expressions import Question
+from .question import Question
 from .values import MAX_LONG, MIN_LONG, Ref, ref_of, value_of
 
 _NOTHING: dict[str, Any] = {}

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ..models import EntityUid, Extension
@@ -38,9 +39,13 @@ class Ext(NamedTuple):
     value: Any
 
 
+reference = lru_cache(maxsize=8192)(Ref)
+"""`reference(type, id)`: as `Ref`, and the very same object for the same names while it is remembered."""
+
+
 def ref_of(uid: EntityUid) -> Ref:
     """Return the reference that a uid names."""
-    return Ref(uid.type, uid.id)
+    return reference(uid.type, uid.id)
 
 
 def key(value: Any) -> Any:
