@@ -128,6 +128,17 @@ def test_what_cannot_be_compiled_denies_and_is_never_a_policy_that_erred(
     assert "cannot be compiled" in answer.errors[0]
 
 
+@pytest.mark.parametrize(
+    "condition",
+    ["[1].contains(context.b == true)", "[context.b == true].contains(1)", "[true].contains(context.b == true)",
+     "[context.b].contains(true)", "[[true]].contains([1])", "context.b == 1", "1 == context.b", "true == 1",
+     "[1, true].containsAll([true])", "[1].containsAny([context.b])", "{a: true} == {a: 1}"],
+)  # fmt: skip
+def test_true_is_not_one(condition: str) -> None:
+    ours, theirs = ask(f"permit (principal, action, resource) when {{ {condition} }};", b=True)
+    assert ours == theirs
+
+
 OCTETS = st.sampled_from(
     ["0", "1", "9", "10", "127", "255", "256", "01", "001", "", "1e", "٣", " 1", "+1", "0x1", "-1"]
 )
