@@ -158,3 +158,10 @@ def _est(text: str) -> dict[str, object]:
     (policy,) = json.loads(cedarpy.policies_to_json_str(text))["staticPolicies"].values()
     found: dict[str, object] = policy
     return found
+
+
+def test_a_template_too_deep_for_the_engine_is_refused_in_our_words() -> None:
+    deep = " && ".join(f'principal == User::"{number}"' for number in range(90))
+    with pytest.raises(PolicyRejected) as caught:
+        parse(source(f'@id("deep") permit (principal == ?principal, action, resource) when {{ {deep} }};'))
+    assert caught.value.problems[0].policy_id == "deep"

@@ -8,7 +8,7 @@ engine does not render, and `links: [{id, template, values}]`, both sorted by id
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -363,16 +363,17 @@ def _parse_file(name: str, text: str, problems: list[PolicyProblem]) -> list[_Pa
 
 def _template_errors(template: Mapping[str, Any], schema: Any) -> list[str]:
     """Return what Cedar's validator says of a template, whether linked or not: over every type its slots may stand for."""
-    return _text_errors(render_template(template), schema)
+    return _errors_of(lambda: render_template(template), schema)
 
 
 def _type_errors(policy: Mapping[str, Any], schema: Any) -> list[str]:
-    return _text_errors(render(policy), schema)
+    return _errors_of(lambda: render(policy), schema)
 
 
-def _text_errors(text: str, schema: Any) -> list[str]:
+def _errors_of(text: Callable[[], str], schema: Any) -> list[str]:
+    """Return the validator's errors, or the engine's own where it cannot even write the policy, as of one too deep."""
     try:
-        result = cedarpy.validate_policies(text, schema, release_gil=True)
+        result = cedarpy.validate_policies(text(), schema, release_gil=True)
     except ValueError as error:
         return [str(error)]
     return [str(error.error).removeprefix("for policy `policy0`, ") for error in result.errors]
