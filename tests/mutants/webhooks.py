@@ -85,6 +85,11 @@ MUTANTS = (
                 "        await self._core.db.write(lambda tx: schedule(tx, self._core))\n",
                 "        await self._core.db.write(lambda tx: (tx.execute(sa.delete(dedupe)), schedule(tx, self._core))[1])\n",
             ),
+            library(  # the app's own rights would stop it
+                "webhooks/grants.py",
+                '            update=("duplicates", "last_at"),\n            when=INCOMING,\n',
+                '            update=("duplicates", "last_at"),\n            delete=True,\n            when=INCOMING,\n',
+            ),
         ],
     ),
     Mutant(
