@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+from attrs import evolve
 
 from redoubt.audit import Actor
 from redoubt.audit import store as audit_store
 from redoubt.core.base import Core
 from redoubt.core.clock import ManualClock
-from redoubt.core.db import Database
+from redoubt.core.db import Database, Tx
 from redoubt.guard import Approval, Approvals, SwitchBoard
 from redoubt.guard.errors import (
     AlreadyDecided,
@@ -219,6 +221,49 @@ def test_a_kill_is_obeyed_in_its_own_process_at_once_and_only_if_it_committed(co
     core.db.write_sync(lambda tx: board.kill(tx, "login", reason="r", by=OPERATOR))
     with pytest.raises(Killed):
         board.check("login")
+
+
+class Slow:
+    """A database whose answers come late: something happens between the reading and the answer, once."""
+
+    def __init__(self, db: Database, meanwhile: Callable[[], None]) -> None:
+        self._db, self._meanwhile = db, [meanwhile]
+
+    def read_sync(self, fn: Callable[[Tx], object]) -> object:
+        found = self._db.read_sync(fn)
+        if self._meanwhile:
+            self._meanwhile.pop()()
+        return found
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._db, name)
+
+
+def test_a_slow_look_does_not_undo_what_a_newer_one_found(core: Core, clock: ManualClock) -> None:
+    def meanwhile() -> None:
+        clock.advance(timedelta(seconds=30))
+        shut(core, "login")
+        board.refresh_sync()
+
+    board = SwitchBoard(evolve(core, db=Slow(core.db, meanwhile)))
+    board.refresh_sync()
+    assert not live(board, "login")
+    board.check("payments", money=True)  # nor is what is known as old as that look
+
+
+def test_a_slow_look_does_not_undo_a_kill_of_its_own_process(core: Core, clock: ManualClock) -> None:
+    def meanwhile() -> None:
+        clock.advance(timedelta(milliseconds=1))
+        core.db.write_sync(lambda tx: board.kill(tx, "login", reason="r", by=OPERATOR))
+
+    board = SwitchBoard(evolve(core, db=Slow(core.db, meanwhile)))
+    board.refresh_sync()
+    with pytest.raises(Killed) as caught:
+        board.check("login")
+    assert isinstance(caught.value, SwitchesStale)  # it never looked to the end, so nothing is let through
+    board.refresh_sync()
+    assert not live(board, "login")
+    assert live(board, "reads")
 
 
 async def test_every_process_follows_and_an_outage_of_the_store_stops_money(

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
+from collections.abc import Iterable
 from datetime import timedelta
 
 from ..audit import Actor
@@ -34,6 +36,10 @@ class SwitchBoard:
         self._interval = interval
         self._killed: frozenset[tuple[str, str]] = frozenset()
         self._read_at: float | None = None
+        self._known_at = float(
+            "-inf"
+        )  # when what is known was begun to be read, or this process killed something
+        self._lock = threading.Lock()  # who kills is in a thread of the database
         self._task: asyncio.Task[None] | None = None
 
     def check(self, capability: str, tenant: str = "main", *, money: bool = False) -> None:
@@ -59,16 +65,20 @@ class SwitchBoard:
     def refresh_sync(self) -> None:
         """Look now; raises what the store raises, and then keeps what was known."""
         began = self._core.clock.monotonic()  # before the read: what it returns is at least this fresh
-        found = self._core.db.read_sync(store.list_switches)
-        self._killed = frozenset((one.tenant, one.capability) for one in found if one.killed)
-        self._read_at = began
+        self._take(self._core.db.read_sync(store.list_switches), began)
 
     async def refresh(self) -> None:
         """Do `refresh_sync` off the event loop."""
         began = self._core.clock.monotonic()
-        found = await self._core.db.read(store.list_switches)
-        self._killed = frozenset((one.tenant, one.capability) for one in found if one.killed)
-        self._read_at = began
+        self._take(await self._core.db.read(store.list_switches), began)
+
+    def _take(self, found: Iterable[Switch], began: float) -> None:
+        """Know what a look found, unless something newer is known: a look that was slow must not undo that."""
+        with self._lock:
+            if began < self._known_at:
+                return
+            self._killed = frozenset((one.tenant, one.capability) for one in found if one.killed)
+            self._read_at = self._known_at = began
 
     async def start(self) -> None:
         """Look once, raising on failure, then follow in the background until `stop`."""
@@ -99,7 +109,9 @@ class SwitchBoard:
         )
 
         def obey() -> None:
-            self._killed = self._killed | {(tenant, capability)}
+            with self._lock:
+                self._killed = self._killed | {(tenant, capability)}
+                self._known_at = self._core.clock.monotonic()
 
         tx.after_commit(obey)
         return found
