@@ -84,7 +84,10 @@ def _of_texts(policies: PolicySet) -> Mapping[str, Bound]:
     texts = {name: _unannotated(text) for name, text in policies.texts.items()}
     if len(_read) > _KEPT:
         _read.clear()
-    found = {name: _read[text] for name, text in texts.items() if text in _read}
+    known = {
+        name: _read.get(text) for name, text in texts.items()
+    }  # another thread may forget them at any moment
+    found = {name: item for name, item in known.items() if item is not None}
     missing = [name for name in texts if name not in found]
     if missing:
         tree = tree_of(engine_of({name: policies.policies[name] for name in missing}))
