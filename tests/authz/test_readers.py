@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -17,7 +15,6 @@ from redoubt.authz.compiled.values import ref_of, value_of
 from redoubt.authz.filter import Filters, Known, Untranslatable
 from redoubt.authz.filter.extensions import Judge
 from redoubt.authz.models import Entity
-from tests.support.postgres import fresh_database
 
 from .filter import world
 
@@ -32,20 +29,6 @@ def connection(database_url: str) -> Iterator[sa.Connection]:
     with engine.connect() as conn:
         yield conn
     engine.dispose()
-
-
-@pytest.fixture
-def both_databases(tmp_path: Path, postgres_url: str) -> Iterator[list[sa.Connection]]:
-    """Connections to SQLite and to PostgreSQL, each with the world's tables."""
-    with ExitStack() as stack:
-        urls = [f"sqlite:///{tmp_path / 'readers.db'}", stack.enter_context(fresh_database(postgres_url))]
-        found = []
-        for url in urls:
-            engine = sa.create_engine(url)
-            stack.callback(engine.dispose)
-            found.append(stack.enter_context(engine.connect()))
-            world.metadata.create_all(found[-1])
-        yield found
 
 
 def decided(compiled: CompiledPolicies, question: Known, rows: Store) -> set[str]:

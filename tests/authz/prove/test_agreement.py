@@ -10,9 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import cedarpy
@@ -33,7 +31,6 @@ from redoubt.authz.schema import read_schema
 from tests.authz import typed
 from tests.authz.filter import world
 from tests.authz.test_readers import decided
-from tests.support.postgres import fresh_database
 
 from .stores import answers
 
@@ -168,20 +165,6 @@ def test_a_fault_of_the_prover_shows(
 
 PARTS, CASES = 42, 100
 """50,400 questions, in parts that can be run one by one: `-m soak -k "agreement and part7-"`."""
-
-
-@pytest.fixture
-def both_databases(tmp_path: Path, postgres_url: str) -> Iterator[list[sa.Connection]]:
-    """Connections to SQLite and to PostgreSQL, each with the world's tables."""
-    with ExitStack() as stack:
-        urls = [f"sqlite:///{tmp_path / 'agreement.db'}", stack.enter_context(fresh_database(postgres_url))]
-        found = []
-        for url in urls:
-            engine = sa.create_engine(url)
-            stack.callback(engine.dispose)
-            found.append(stack.enter_context(engine.connect()))
-            world.metadata.create_all(found[-1])
-        yield found
 
 
 @pytest.mark.soak

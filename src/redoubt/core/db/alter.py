@@ -15,7 +15,7 @@ class Operations(Protocol):
         """Return the connection."""
         ...
 
-    def execute(self, sqltext: str) -> None:
+    def execute(self, sqltext: sa.TextClause) -> None:
         """Run a statement."""
         ...
 
@@ -41,4 +41,4 @@ def add_column(op: Operations, table: str, column: sa.Column[Any], *checks: sa.C
         parts.append(f"{named}REFERENCES {preparer.quote(target)} ({preparer.quote(of)})")
     for check in checks:
         parts.append(f"CONSTRAINT {preparer.quote(str(check.name))} CHECK ({check.sqltext})")
-    op.execute(sa.text(" ".join(parts).replace(":", "\\:")))  # type: ignore[arg-type]
+    op.execute(sa.text(" ".join(parts).replace(":", "\\:")))
