@@ -36,9 +36,9 @@ class SwitchBoard:
         self._interval = interval
         self._killed: frozenset[tuple[str, str]] = frozenset()
         self._read_at: float | None = None
-        self._known_at = float(
-            "-inf"
-        )  # when what is known was begun to be read, or this process killed something
+        # Looks and own kills are numbered in the order in which they began; a clock could give two the same time.
+        self._begun = 0
+        self._known = 0  # the number of the look or kill that is known
         self._lock = threading.Lock()  # who kills is in a thread of the database
         self._task: asyncio.Task[None] | None = None
 
@@ -64,21 +64,27 @@ class SwitchBoard:
 
     def refresh_sync(self) -> None:
         """Look now; raises what the store raises, and then keeps what was known."""
-        began = self._core.clock.monotonic()  # before the read: what it returns is at least this fresh
-        self._take(self._core.db.read_sync(store.list_switches), began)
+        number, began = self._begin()
+        self._take(self._core.db.read_sync(store.list_switches), number, began)
 
     async def refresh(self) -> None:
         """Do `refresh_sync` off the event loop."""
-        began = self._core.clock.monotonic()
-        self._take(await self._core.db.read(store.list_switches), began)
+        number, began = self._begin()
+        self._take(await self._core.db.read(store.list_switches), number, began)
 
-    def _take(self, found: Iterable[Switch], began: float) -> None:
+    def _begin(self) -> tuple[int, float]:
+        """Return a look's number and time, taken before it reads: what it finds is at least this fresh."""
+        with self._lock:
+            self._begun += 1
+            return self._begun, self._core.clock.monotonic()
+
+    def _take(self, found: Iterable[Switch], number: int, began: float) -> None:
         """Know what a look found, unless something newer is known: a look that was slow must not undo that."""
         with self._lock:
-            if began < self._known_at:
+            if number < self._known:
                 return
             self._killed = frozenset((one.tenant, one.capability) for one in found if one.killed)
-            self._read_at = self._known_at = began
+            self._known, self._read_at = number, began
 
     async def start(self) -> None:
         """Look once, raising on failure, then follow in the background until `stop`."""
@@ -111,7 +117,8 @@ class SwitchBoard:
         def obey() -> None:
             with self._lock:
                 self._killed = self._killed | {(tenant, capability)}
-                self._known_at = self._core.clock.monotonic()
+                self._begun += 1
+                self._known = self._begun
 
         tx.after_commit(obey)
         return found
