@@ -22,7 +22,10 @@ def parse(description: str, peer: str | None = None) -> argparse.Namespace:
     if peer is not None:
         given = os.environ.get(f"REDOUBT_{peer.upper()}_PEER")
         parser.add_argument(f"--{peer}", type=Path, default=given and Path(given), help="the peer's program")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if peer is not None and (program := getattr(options, peer)) and not os.access(program, os.X_OK):
+        parser.error(f"{program} is no program that can be run")
+    return options
 
 
 def result(name: str, ours: float, peer: float, limit: float, unit: str = "/s") -> None:

@@ -36,6 +36,7 @@ from .stores import answers
 
 ROWS, SAMPLES, TOGETHER = 12, 25, 10
 SCHEMA = read_schema(typed.TEXT)
+_DECIDED = ("allow", "deny")
 HANDLE = cedarpy.Schema.from_str(typed.TEXT)
 
 
@@ -99,9 +100,12 @@ def campaign(conns: Sequence[sa.Connection], seeds: range) -> tuple[list[str], C
         said: dict[str, Any] = {
             "cedarpy": world.allowed(new, question, there, handle),
             "the prover": {uid.id for uid, answer in zip(ids, proven, strict=True) if answer == "allow"},
-            "the prover's denials": {uid.id for uid in ids}
-            - {uid.id for uid, answer in zip(ids, proven, strict=True) if answer == "deny"},
         }
+        undecided = {
+            uid.id: answer for uid, answer in zip(ids, proven, strict=True) if answer not in _DECIDED
+        }
+        if undecided:
+            wrong.append(f"{case}: the prover cannot say of {undecided}")
         try:
             condition = Filters(new, world.MAPPING).of("Doc", question).condition
             for conn in conns:
