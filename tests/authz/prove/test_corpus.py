@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from attrs import frozen
 
+from redoubt.authz.errors import UnreadablePolicy
 from redoubt.authz.models import AuthzRequest, EntityUid
 from redoubt.authz.policyset import unchecked
 from redoubt.authz.prove.bounds import bound
@@ -57,7 +58,7 @@ def run(every: int) -> Tally:
             schema = read_schema(case.schema)
             checked = unchecked(case.policies, case.schema)
             items = list(bound(checked).values())
-        except ValueError as error:
+        except (ValueError, UnreadablePolicy) as error:
             unsupported.append(f"{case.name}: {error}")
             continue
         known = set(schema.environments())
