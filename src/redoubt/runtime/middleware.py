@@ -81,15 +81,19 @@ class GuardMiddleware:
         heads = Heads(scope["headers"])
         request = self._request(scope, heads)
         started = False
+        group = self._guard.core.db.group
 
         async def guarded_send(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
-                started = True
+                if not started:
+                    started = True
+                    group.end()
                 self._finish_headers(message, request)
             await send(message)
 
         scope["redoubt"] = request
+        group.begin()
         try:
             refusal = await self._admit(scope, heads, request, receive)
             if refusal is not None:
@@ -104,6 +108,9 @@ class GuardMiddleware:
                 raise
             response = self._answer(error, request)
             await response(scope, receive, guarded_send)
+        finally:
+            if not started:
+                group.end()
 
     def _request(self, scope: Scope, heads: Heads) -> GuardedRequest:
         guard = self._guard
