@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench soak lock format clean wheel browser
+.PHONY: help compiled up test check bench soak lock format clean wheel browser
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,16 +16,18 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@$(BIN)/python -m compileall -q src/redoubt
 	@touch $@
 
-up: $(STAMP) ## build, run and verify the example shop; on a terminal it then keeps serving
+compiled: $(STAMP) # every process imports from it; sources that changed would be compiled anew by each
+	@$(BIN)/python -m compileall -q src/redoubt
+
+up: compiled ## build, run and verify the example shop; on a terminal it then keeps serving
 	@$(BIN)/redoubt up examples/shop/spec.yaml
 
 browser: ## find Chromium, or install it from Debian's packages
 	@scripts/chromium
 
-test: $(STAMP) browser ## run the whole test suite
+test: compiled browser ## run the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not soak" $(ARGS)
 
 check: $(STAMP) ## lint, types, floors and docstrings

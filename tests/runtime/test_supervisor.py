@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from redoubt.runtime.supervisor import Service, StartError, Supervisor
+from redoubt.core.forkserver import ForkServer
+from redoubt.runtime.supervisor import Service, StartError, Supervisor, python
 
 
 def alive(pid: int) -> bool:
@@ -132,5 +134,86 @@ def test_services_start_side_by_side(tmp_path: Path) -> None:
             Service("second", [sys.executable, "-c", code, str(second), str(first)], second.exists),
         )
         assert sorted(supervisor.pids) == ["first", "second"]
+    finally:
+        supervisor.stop()
+
+
+_SLEEPER = """
+import os, pathlib, subprocess, sys, time
+def main():
+    where = pathlib.Path(sys.argv[1])
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    (where / "grandchild").write_text(str(child.pid))
+    (where / "said").write_text(os.environ.get("SECRET", "nothing"))
+    print("it began", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def forks(tmp_path: Path) -> Iterator[ForkServer]:
+    (tmp_path / "forked_sleeper.py").write_text(_SLEEPER)
+    paths = [str(tmp_path), *([os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else [])]
+    server = ForkServer.start(["forked_sleeper"], {**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
+    yield server
+    server.close()
+
+
+def forked_sleeper(tmp_path: Path, **environment: str) -> Service:
+    said = tmp_path / "said"
+    said.unlink(missing_ok=True)
+    command = python("forked_sleeper", str(tmp_path))
+    return Service(
+        "sleeper", command, lambda: said.exists() and said.read_text() != "", environment, tmp_path
+    )
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_a_module_of_ours_is_forked_and_started_again(tmp_path: Path, forks: ForkServer) -> None:
+    supervisor = Supervisor(tmp_path / "log", {**os.environ, "SECRET": "x"}, forks)
+    try:
+        supervisor.start(forked_sleeper(tmp_path, SECRET="of this service"))
+        first = supervisor.pids["sleeper"]
+        assert parent_of(first) != os.getpid()
+        assert (tmp_path / "said").read_text() == "of this service"
+        assert "it began" in (tmp_path / "log" / "sleeper.log").read_text()
+        grandchild = int((tmp_path / "grandchild").read_text())
+        os.kill(first, signal.SIGKILL)
+        restarted: list[int] = []
+        deadline = time.monotonic() + 20
+        supervisor.watch(lambda: bool(restarted) or time.monotonic() > deadline, lambda: restarted.append(1))
+        assert restarted
+        assert supervisor.pids["sleeper"] != first
+        assert parent_of(supervisor.pids["sleeper"]) != os.getpid()
+        assert wait_for(lambda: not alive(grandchild)), "what it had started outlives it"
+    finally:
+        supervisor.stop()
+
+
+def test_stopping_ends_a_forked_one_and_its_group(tmp_path: Path, forks: ForkServer) -> None:
+    supervisor = Supervisor(tmp_path / "log", dict(os.environ), forks)
+    supervisor.start(forked_sleeper(tmp_path))
+    pids = supervisor.pids["sleeper"], int((tmp_path / "grandchild").read_text())
+    supervisor.stop()
+    assert wait_for(lambda: not any(alive(pid) for pid in pids))
+
+
+def test_where_the_fork_server_is_gone_all_are_started_without_it(tmp_path: Path, forks: ForkServer) -> None:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
+    }
+    supervisor = Supervisor(tmp_path / "log", environment, forks)
+    try:
+        supervisor.start(forked_sleeper(tmp_path))
+        forks.close()
+        restarted: list[int] = []
+        deadline = time.monotonic() + 20
+        supervisor.watch(lambda: bool(restarted) or time.monotonic() > deadline, lambda: restarted.append(1))
+        assert restarted
+        assert parent_of(supervisor.pids["sleeper"]) == os.getpid()
     finally:
         supervisor.stop()

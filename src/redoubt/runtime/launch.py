@@ -9,7 +9,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from attrs import field, frozen
 from redoubt.core.clock import SystemClock
 from redoubt.core.errors import RedoubtError
 from redoubt.core.files import write_private
+from redoubt.core.forkserver import ForkServer
 from redoubt.core.secrets import SecretRef
 from redoubt.core.settings import Settings
 
@@ -34,10 +34,16 @@ from .state import (
     make_state_folder,
     references_in,
 )
-from .supervisor import Service, StartError, Supervisor
+from .supervisor import Service, StartError, Supervisor, python
 
 Progress = Callable[[str], None]
+_ONCE_SECONDS = 120.0
 _CHARGE = "redoubt.payments.charge.__main__"
+_FORKED = (
+    "redoubt.runtime.serve", "redoubt.runtime.worker", "redoubt.runtime.initialise", "redoubt.runtime.mailbox",
+    "redoubt.payments.sandbox.__main__", _CHARGE,
+    "fastapi", "starlette.staticfiles", "alembic.command", "alembic.config",  # what an app and its migrations import
+)  # fmt: skip
 
 
 class RunError(RedoubtError):
@@ -122,12 +128,15 @@ def running(options: RunOptions, progress: Progress) -> Iterator[Running]:
         )
     scratch = Path(tempfile.mkdtemp(prefix="redoubt-")) if options.ephemeral else None
     supervisor: Supervisor | None = None
+    forks: ForkServer | None = None
     try:
         environment = dict(options.environment)
         state = scratch or options.state
         if state is not None:
             environment["REDOUBT_APP__STATE_DIR"] = str(state.resolve())
         settings = Settings.load(directory, environment)
+        if settings.development:
+            forks = ForkServer.start(_FORKED, environment)  # it imports while the rest is prepared
         make_state_folder(settings)
         environment |= _addresses_for(settings, environment, options)
         environment |= development_secrets(settings, environment)
@@ -139,13 +148,13 @@ def running(options: RunOptions, progress: Progress) -> Iterator[Running]:
         if has_payments(settings):
             ensure_charge_keyring(settings)
         certificates = _certificates(settings)
-        supervisor = Supervisor(settings.state_dir / "log", _base_environment(settings, environment))
+        supervisor = Supervisor(settings.state_dir / "log", _base_environment(settings, environment), forks)
         progress("Preparing the databases")
         around = _around(settings, environment)
         supervisor.spawn(*around)  # they know nothing of the databases, so they start meanwhile
-        links = _initialise(directory, environment)
+        links = _initialise(directory, environment, forks)
         if settings.charge.service is not None:
-            _prepare_charge(directory, settings, environment)
+            _prepare_charge(directory, settings, environment, forks)
         supervisor.await_ready(*around)
         progress("Starting the processes")
         supervisor.start(*_own(supervisor, directory, settings, environment, certificates))
@@ -154,6 +163,8 @@ def running(options: RunOptions, progress: Progress) -> Iterator[Running]:
     finally:
         if supervisor is not None:
             supervisor.stop()
+        if forks is not None:
+            forks.close()
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -219,29 +230,39 @@ def _certificates(settings: Settings) -> Mapping[str, Path]:
     return issued
 
 
-def _initialise(directory: Path, environment: Mapping[str, str]) -> list[str]:
+def _initialise(directory: Path, environment: Mapping[str, str], forks: ForkServer | None) -> list[str]:
     """Migrate and, the first time, record policy version 0 and mint the operator links; return those that are unused."""
-    said = _once(directory, environment, "the app", "redoubt.runtime.initialise")
+    said = _once(directory, environment, "the app", forks, "redoubt.runtime.initialise")
     links: list[str] = json.loads(said)["operator_links"]
     return links
 
 
-def _prepare_charge(directory: Path, settings: Settings, environment: Mapping[str, str]) -> None:
+def _prepare_charge(
+    directory: Path, settings: Settings, environment: Mapping[str, str], forks: ForkServer | None
+) -> None:
     """Migrate the charge database as its owner, and grant the service's role: the service itself can do neither."""
     own = _charge_environment(settings, environment, own_role=False)
-    _once(directory, own, "the charge service", _CHARGE, "--init")
+    _once(directory, own, "the charge service", forks, _CHARGE, "--init")
 
 
-def _once(directory: Path, environment: Mapping[str, str], what: str, *command: str) -> str:
-    result = subprocess.run(
-        [*_python(*command), "--dir", str(directory)],
-        env=dict(environment),
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def _once(
+    directory: Path, environment: Mapping[str, str], what: str, forks: ForkServer | None, *command: str
+) -> str:
+    argv = [*command, "--dir", str(directory)]
+    try:
+        result = None if forks is None else forks.run(command[0], argv, directory, environment, _ONCE_SECONDS)
+    except OSError:
+        result = None  # the server is gone, and nothing was run
+    if result is None:
+        result = subprocess.run(
+            python(*argv),
+            env=dict(environment),
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            timeout=_ONCE_SECONDS,
+            check=False,
+        )
     if result.returncode != 0:
         raise StartError(f"{what} could not be initialised.", hint=result.stderr.strip()[-2000:])
     return result.stdout
@@ -280,7 +301,7 @@ def _around(settings: Settings, environment: Mapping[str, str]) -> list[Service]
         return []
     state = settings.state_dir.resolve()
     smtp, http = settings.mail.port, settings.server.mailbox_port
-    command = _python("redoubt.runtime.mailbox", "--smtp-port", str(smtp), "--http-port", str(http))
+    command = python("redoubt.runtime.mailbox", "--smtp-port", str(smtp), "--http-port", str(http))
     around = [Service("mailbox", [*command, "--store", str(state / "mailbox.db")], _listens(smtp, http))]
     if has_payments(settings):
         around.append(_sandbox(settings, environment, state))
@@ -305,13 +326,13 @@ def _own(
         own.append(
             Service(
                 "charge",
-                _python(_CHARGE, *ends),
+                python(_CHARGE, *ends),
                 _listens(urlsplit(settings.charge.address).port or 443),
                 environment=_only(_charge_environment(settings, environment), supervisor),
                 cwd=directory,
             )
         )
-    worker, serve = _python("redoubt.runtime.worker", *ends), _python("redoubt.runtime.serve", *ends)
+    worker, serve = python("redoubt.runtime.worker", *ends), python("redoubt.runtime.serve", *ends)
     return [
         *own,
         Service(
@@ -347,15 +368,10 @@ def _only(environment: Mapping[str, str], supervisor: Supervisor) -> dict[str, s
     return {**dict.fromkeys(supervisor.environment, ""), **environment}
 
 
-def _python(module: str, *arguments: str) -> list[str]:
-    """Return the command that runs a module of ours."""
-    return [sys.executable, "-m", "redoubt.start", module, *arguments]
-
-
 def _sandbox(settings: Settings, environment: Mapping[str, str], state: Path) -> Service:
     key, secrets = settings.charge.provider_key, settings.charge.webhook_secrets
     port = urlsplit(settings.charge.provider_url).port or 0
-    command = _python(
+    command = python(
         "redoubt.payments.sandbox.__main__", "--port", str(port), "--state", str(state / "sandbox.db")
     )
     command += ["--api-key-ref", str(key), "--webhook-url", f"{settings.app.base_url}/webhooks/stripe"]

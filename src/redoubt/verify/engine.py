@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 
 from redoubt.controls import Control, Evidence, Finding, Outcome, Verdict, catalogue
 from redoubt.core.clock import SystemClock
+from redoubt.core.forkserver import ForkServer
 from redoubt.core.ids import SystemIds
 
 from .access import Cell, merged
@@ -30,7 +31,7 @@ from .probe import Probe, Trial, registered
 from .schedule import LANES, ordered, side_by_side
 from .target import Target, load, parse
 from .transport import is_loopback, tls_context
-from .warm import Warm
+from .warm import warm as warmed
 
 _LATER = {"commands", "command_env", "replica"}
 
@@ -131,7 +132,7 @@ def prepared(options: Options, say: Callable[[str], None]) -> Iterator[World]:
     target = _target(options, folder)
     with ExitStack() as stack:
         running: Running | None = None
-        warm: Warm | None = None
+        warm: ForkServer | None = None
         variables: dict[str, str] = {}
         if folder is not None:
             if target.start is None:
@@ -162,12 +163,12 @@ def prepared(options: Options, say: Callable[[str], None]) -> Iterator[World]:
         yield world
 
 
-def _warmed(target: Target) -> Warm | None:
+def _warmed(target: Target) -> ForkServer | None:
     """Start the server of the product's own commands where the target uses them: it imports while the app starts."""
     if not any("redoubt" in command for command in target.commands.values()):
         return None
     plain = {name: value for name, value in target.command_env.items() if "{" not in value}
-    return Warm.start(child_environment(plain, []))
+    return warmed(child_environment(plain, []))
 
 
 def _target(options: Options, folder: Path | None) -> Target:
@@ -221,7 +222,7 @@ def _world(
     running: Running | None,
     variables: dict[str, str],
     folder: Path | None,
-    warm: Warm | None,
+    warm: ForkServer | None,
 ) -> World:
     secrets: dict[str, str] = dict(running.secrets) if running else {}
     if target.secrets and Path(target.secrets).is_file():

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 from attrs import define, field
 
+from redoubt.core.forkserver import ForkServer
 from redoubt.core.secrets import SecretError, SecretRef
 
 from .browser import AGENT, Browser
@@ -27,7 +28,7 @@ from .people import People, Person, refresh_csrf
 from .probe import Attack, Trial
 from .target import Target
 from .transport import Transport
-from .warm import Warm
+from .warm import run, warm
 
 _COMMAND_SECONDS = 180.0
 
@@ -51,7 +52,7 @@ class World:
     notes: dict[str, Any] = field(factory=dict)
     _clients: dict[str, httpx.Client] = field(factory=dict)
     _lock: threading.Lock = field(factory=threading.Lock)
-    _warm: Warm | None = None
+    _warm: ForkServer | None = None
     _closing: list[Callable[[], None]] = field(factory=list)
 
     def at_close(self, close: Callable[[], None]) -> None:
@@ -83,11 +84,11 @@ class World:
         self.masker.learn(found, "secret", name)
         return found
 
-    def commands(self, environment: Mapping[str, str]) -> Warm:
+    def commands(self, environment: Mapping[str, str]) -> ForkServer:
         """Return the server of the product's own commands, started at its first use."""
         with self._lock:
             if self._warm is None:
-                self._warm = Warm.start(environment)
+                self._warm = warm(environment)
             return self._warm
 
     def unused(self, kind: str, make: Callable[[], int]) -> int:
@@ -270,7 +271,7 @@ class Lab:
             if given[0] == "redoubt":
                 arguments = [fill(part, variables) for part in given[1:]]
                 folder = self.world.variables.get("dir", ".")
-                return self.world.commands(whole).run(arguments, folder, whole, _COMMAND_SECONDS)
+                return run(self.world.commands(whole), arguments, folder, whole, _COMMAND_SECONDS)
             return subprocess.run(
                 command_line(given, variables),
                 cwd=self.world.variables.get("dir"),

@@ -54,7 +54,8 @@ def probe(
 ) -> Callable[[Callable[[Lab], None]], Callable[[Lab], None]]:
     """Register a function as a probe of `control`.
 
-    What alters more than its own people and things (a restart, a fault, a switch, a secret, a limit) runs alone. That
+    What alters more than its own people and things (a restart, a fault, a switch, a secret, a limit) runs beside only
+    what does not meet that, and what looks for traces that others leave, too (an alert, an event of the log), alone. That
     is so by default, but for NORMAL probes, which are one group unless they say `beside=""`. What takes longest of a
     group begins `first`, so that the others run meanwhile; that changes no order of what is reported.
     """

@@ -14,7 +14,7 @@ from .till import Sale, Till
 from .trail import Trail
 
 
-@probe("VAL-6", phase=2)
+@probe("VAL-6", phase=2, beside="steady", first=True)
 def payment_failures(lab: Lab) -> None:
     """Decline cards and break the provider: nothing is paid that was not charged."""
     till = Till(lab)

@@ -31,7 +31,7 @@ def answers_hold_nobodys_secrets(lab: Lab) -> None:
     secrets_of_others(lab, *cast_of_two(lab))
 
 
-@probe("AUZ-3", phase=2)
+@probe("AUZ-3", phase=2, beside="steady")
 def old_decisions_replay_under_their_version(lab: Lab) -> None:
     """Take recorded decisions and decide them again under the version that they name."""
     with lab.attack(

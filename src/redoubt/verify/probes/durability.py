@@ -160,7 +160,7 @@ def _other(lab: Lab, name: str, before: int) -> bool:
         return False
 
 
-@probe("WHK-4", phase=2)
+@probe("WHK-4", phase=2, beside="kills", first=True)
 def killed_between_acceptance_and_effect(lab: Lab) -> None:
     """Kill the worker again and again while deliveries arrive; count every effect."""
     watched = [hook for hook in hooks(lab) if hook.effect is not None]

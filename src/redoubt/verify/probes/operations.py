@@ -23,7 +23,7 @@ from .till import Sale, Till
 from .trail import Trail
 
 
-@probe("OPS-1", phase=2)
+@probe("OPS-1", phase=2)  # alone: whoever else does something leaves the same events
 def what_happens_leaves_its_event(lab: Lab) -> None:
     """Log in, be denied, change something and pay; find each in the audit log."""
     with lab.attack(

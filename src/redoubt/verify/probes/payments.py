@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from ..browser import Answer
 from ..errors import Unshown
 from ..lab import Lab
+from ..memory import held
 from ..people import Person
 from ..probe import SEARCHING, Attack, probe
 from .corpus import search_everything, search_outputs
@@ -220,7 +221,7 @@ def begun_and_crashed(lab: Lab, till: Till) -> Sale:
     return sale
 
 
-@probe("PAY-9", phase=2)
+@probe("PAY-9", phase=SEARCHING, beside="copies", first=True)
 def outages_charge_once(lab: Lab) -> None:
     """Fault the provider at every step of a payment; count the charges there."""
     outages(lab)
@@ -354,9 +355,8 @@ def the_app_cannot_reach_the_charge_service(lab: Lab) -> None:
         attack.positive("both processes run", app and charge)
         keys = {name: value for name, value in lab.world.secrets.items() if value.startswith(("sk_", "rk_"))}
         attack.positive("the provider's key is known to this run", keys)
-        environment = Path(f"/proc/{app}/environ").read_bytes()
-        for name, value in keys.items():
-            attack.check(value.encode() not in environment, f"the app's environment holds {name}")
+        for name in sorted(held(app, keys)):
+            attack.broke(f"the app's process holds {name}")
         same = Path(f"/proc/{app}").stat().st_uid == Path(f"/proc/{charge}").stat().st_uid
         attack.check(
             not same,

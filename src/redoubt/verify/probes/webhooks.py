@@ -142,7 +142,7 @@ def replays(lab: Lab) -> None:
     replay_deliveries(lab)
 
 
-@probe("WHK-8", phase=2)
+@probe("WHK-8", phase=2, beside="steady")
 def raw_payloads_are_kept(lab: Lab) -> None:
     """Send odd bytes, read them back byte for byte, and verify the old signature again."""
     hook = hooks(lab)[0]
