@@ -26,6 +26,7 @@ from redoubt.payments import DOMAIN as PAYMENTS
 from redoubt.payments import Payment, Payments, store
 from redoubt.payments.charge import DOMAIN as CHARGE
 from redoubt.payments.charge import errors as charge_errors
+from redoubt.payments.charge import switches as charge_switches
 from redoubt.payments.charge.commands import Command
 from redoubt.payments.charge.service import ChargeService
 from redoubt.payments.errors import (
@@ -66,10 +67,10 @@ class Direct:
         except charge_errors.EventRefused as error:
             raise ChargeRefused("no", reason="event-refused") from error
 
-    async def changes(self, after: int) -> list[dict[str, Any]]:
+    async def changes(self, after: int, wait: int = 0) -> list[dict[str, Any]]:
         if self.lose:
             raise ChargeUnavailable("lost")
-        return await self.service.changes(after, 200)
+        return await self.service.changes(after, 200, wait)
 
 
 class Hook:
@@ -285,6 +286,35 @@ async def test_a_kill_stops_money_here_and_in_the_charge_service(shop: Shop, acc
         await shop.service.command(direct, "spiffe://redoubt/app")
     assert account.charged() == 5000
     assert account.refunded() == 0
+
+
+async def test_a_kill_waits_for_no_answer_of_the_feed_and_a_stop_neither(
+    shop: Shop, account: Account
+) -> None:
+    stop, asked = asyncio.Event(), asyncio.Event()
+
+    async def never(after: int, wait: int = 0) -> list[dict[str, Any]]:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError("not reached")
+
+    shop.link.changes = never  # type: ignore[method-assign]
+    following = asyncio.ensure_future(shop.payments.follow(stop, idle=0.01))
+    await asked.wait()
+    operator = Actor(kind="operator", id="op")
+    await shop.core.db.write(lambda tx: guard_switches.kill(tx, shop.core, "all", reason="test", by=operator))
+    direct = Command("bypass", "main", "pay", {
+        "payment": "x", "order": "x", "customer": "c", "amount": 5, "currency": "EUR", "mode": "intent", "payment_method": "pm_card_visa",
+    })  # fmt: skip
+    for _ in range(500):
+        if not await shop.service.core.db.read(lambda tx: charge_switches.live(tx, "payments", "main")):
+            break
+        await asyncio.sleep(0.02)
+    with pytest.raises(charge_errors.Held):
+        await shop.service.command(direct, "spiffe://redoubt/app")
+    stop.set()
+    await following
+    assert account.charged() == 0
 
 
 async def test_stale_switches_refuse_money(shop: Shop, account: Account) -> None:

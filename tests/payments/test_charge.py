@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from redoubt.core.base import Core
+from redoubt.core.clock import ManualClock
 from redoubt.payments.charge import ledger, store
 from redoubt.payments.charge.commands import Command
 from redoubt.payments.charge.errors import CommandConflict, CommandInvalid, EventRefused, Held
 from redoubt.payments.charge.ledger_verify import verify
 from redoubt.payments.charge.models import Intent
 from redoubt.payments.charge.provider.port import NotSent
-from redoubt.payments.charge.service import ChargeService
+from redoubt.payments.charge.service import MOST_WAIT, ChargeService
 from tests.payments.support import Account, Charge, deliver_events, pay, settle_all, sign
 
 APP = "spiffe://redoubt/app"
@@ -29,6 +31,29 @@ def intent(core: Core, op: str = "pay-1") -> Intent:
 def sound(core: Core) -> None:
     report = core.db.read_sync(verify)
     assert report.sound, report.faults
+
+
+async def test_a_reader_that_waits_hears_of_a_change_as_soon_as_it_is_there(service: ChargeService) -> None:
+    waiting = asyncio.ensure_future(service.changes(0, 100, 5.0))
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    await service.command(pay(), APP)
+    assert [change["state"] for change in await waiting] == ["succeeded"]
+    assert await service.changes(9, 100) == []
+
+
+@pytest.mark.parametrize("end", ["closing", "time"])
+async def test_a_reader_waits_no_longer_than_it_may(
+    service: ChargeService, clock: ManualClock, end: str
+) -> None:
+    waiting = asyncio.ensure_future(service.changes(0, 100, 10_000.0))
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    if end == "closing":
+        service.closing.set()
+    else:
+        clock.advance(timedelta(seconds=MOST_WAIT))
+    assert await waiting == []
 
 
 async def test_a_payment_is_charged_once_and_booked(service: ChargeService, account: Account) -> None:

@@ -109,6 +109,16 @@ async def test_a_listed_identity_is_served(running: Service, account: Account) -
     assert account.charged() == 5000
 
 
+async def test_a_service_that_stops_keeps_no_reader_waiting(running: Service) -> None:
+    client = running.client()
+    waiting = asyncio.ensure_future(client.changes(0, 5))
+    await asyncio.sleep(0.5)
+    assert not waiting.done()
+    running.server.stop()  # its clock stands still: nothing else ends the wait
+    assert await waiting == []
+    await client.aclose()
+
+
 async def test_no_certificate_a_wrong_authority_and_an_expired_one_are_not_let_in(running: Service) -> None:
     stranger = LocalCa(running.folder / "other-ca", running.clock).issue("client-app", [APP], client=True)
     old = running.ca.issue("old", [APP], client=True, now=running.clock.now() - timedelta(days=60))

@@ -60,9 +60,9 @@ class ChargeClient:
             raise ChargeRefused("the charge service did not accept the event.", reason="event-refused")
         return str(_json(response).get("result"))
 
-    async def changes(self, after: int) -> list[dict[str, Any]]:
-        """Return state changes after number `after`."""
-        response = await self._call("GET", f"/v1/events?after={int(after)}", b"")
+    async def changes(self, after: int, wait: int = 0) -> list[dict[str, Any]]:
+        """Return state changes after number `after`; where there are none, the service waits up to `wait` seconds."""
+        response = await self._call("GET", f"/v1/events?after={int(after)}&wait={int(wait)}", b"")
         events = _json(response).get("events")
         return events if isinstance(events, list) else []
 

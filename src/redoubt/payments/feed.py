@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -17,6 +18,7 @@ from .models import ChargePort
 from .outbox import Outbox
 
 SOURCE = "charge"
+T = TypeVar("T")
 _MIRRORED = frozenset({"payments", "refunds", "all"})
 
 
@@ -29,12 +31,19 @@ class Feed:
 
     async def poll(self) -> int:
         """Send switches that flipped, apply what is new, and return how many changes there were."""
-        await self._send_switches()
+        await self.send_switches()
+        return await self.take_changes(0, asyncio.Event())
+
+    async def take_changes(self, wait: int, stop: asyncio.Event) -> int:
+        """Apply what is new, waiting up to `wait` seconds for it, and return how many changes there were.
+
+        Once `stop` is set nothing is waited for. Raises ChargeUnavailable.
+        """
         after = await self._core.db.read(_after)
-        changes = await self._charge.changes(after)
-        for change in changes:
+        changes = await _unless(stop, self._charge.changes(after, wait))
+        for change in changes or ():
             await self._core.db.write(lambda tx, change=change: self._take(tx, change))  # type: ignore[misc]
-        return len(changes)
+        return len(changes or ())
 
     def _take(self, tx: Tx, change: Mapping[str, Any]) -> None:
         seq = int(change["seq"])
@@ -47,7 +56,7 @@ class Feed:
         if moved.rowcount == 1:
             self._mirror.apply(tx, change)
 
-    async def _send_switches(self) -> None:
+    async def send_switches(self) -> None:
         """Put every flip of a money switch into the outbox, once a version, and deliver it at once."""
         known = await self._core.db.read(guard_switches.status)
         for switch in known:
@@ -65,6 +74,19 @@ class Feed:
             await self._core.db.write(put)
             if await self._outbox.deliver_now(command_id):
                 self._sent[name] = switch.version
+
+
+async def _unless(stop: asyncio.Event, asked: Coroutine[Any, Any, T]) -> T | None:
+    """Return what was asked for; None, and ask no more, once `stop` is set."""
+    answer = asyncio.ensure_future(asked)
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({answer, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        return answer.result() if answer.done() else None
+    finally:
+        answer.cancel()
+        stopped.cancel()
+        await asyncio.gather(answer, stopped, return_exceptions=True)
 
 
 def _after(tx: Tx) -> int:

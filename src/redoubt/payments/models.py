@@ -126,6 +126,6 @@ class ChargePort(Protocol):
         """Hand a provider's event on, raw; raises ChargeUnavailable or ChargeRefused."""
         ...
 
-    async def changes(self, after: int) -> list[dict[str, Any]]:
-        """Return state changes after number `after`; raises ChargeUnavailable."""
+    async def changes(self, after: int, wait: int = 0) -> list[dict[str, Any]]:
+        """Return state changes after number `after`, waiting up to `wait` seconds for one; raises ChargeUnavailable."""
         ...

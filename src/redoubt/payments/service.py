@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from redoubt.audit import Actor, Event, record
@@ -22,6 +23,7 @@ from .outbox import Outbox
 from .refunds import Refunds
 
 log = logging.getLogger("redoubt.payments")
+_WAIT = 5
 
 
 class Payments:
@@ -138,22 +140,17 @@ class Payments:
         self.outbox.register(jobs)
 
     async def follow(self, stop: asyncio.Event, *, idle: float = 0.25) -> None:
-        """Mirror the charge service's feed, and hand it the kill switches, until `stop` is set; for the worker."""
-        wait = idle
-        while not stop.is_set():
-            try:
-                busy = await self.feed.poll()
-                wait = 0.0 if busy else idle
-            except ChargeUnavailable:
-                wait = min(max(wait, idle) * 2, 5.0)
-            except Exception:
-                log.exception("the charge service's feed could not be followed; trying again")
-                wait = 1.0
-            if wait:
-                try:
-                    await asyncio.wait_for(stop.wait(), wait)
-                except TimeoutError:
-                    continue
+        """Mirror the charge service's feed, and hand it the kill switches, until `stop` is set; for the worker.
+
+        The service answers when there is something, so that a payment is known here as soon as it is there; a switch
+        waits for no answer.
+        """
+        await asyncio.gather(
+            _again_and_again(
+                stop, lambda: self.feed.take_changes(_WAIT, stop), idle, "the charge service's feed"
+            ),
+            _again_and_again(stop, self.feed.send_switches, idle, "the kill switches of payments"),
+        )
 
     def _live(self, tx: Tx, tenant: str, order_id: str, amount: int, currency: str) -> Payment:
         live = store.live_payment(tx, tenant, order_id)
@@ -170,6 +167,24 @@ class Payments:
         elif answer.get("status") == "refused":
             op = str(command.body.get("payment" if command.kind == "pay" else "refund", ""))
             self.mirror.refuse(tx, command.kind, command.tenant, op, answer.get("reason"))
+
+
+async def _again_and_again(
+    stop: asyncio.Event, step: Callable[[], Awaitable[int | None]], idle: float, what: str
+) -> None:
+    """Repeat `step`, at once where it did something, else after `idle` seconds, and later where the service is away."""
+    wait = idle
+    while not stop.is_set():
+        try:
+            wait = 0.0 if await step() else idle
+        except ChargeUnavailable:
+            wait = min(max(wait, idle) * 2, 5.0)
+        except Exception:
+            log.exception("%s could not be followed; trying again", what)
+            wait = 1.0
+        if wait:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), wait)
 
 
 def _short(credential: str) -> str:

@@ -81,8 +81,8 @@ def make_app(service: ChargeService) -> ASGIApp:
         return JSONResponse({"result": await service.event(raw, dict(request.headers))})
 
     async def changes(request: Request) -> Response:
-        after, limit = _number(request, "after", 0), _number(request, "limit", 200)
-        return JSONResponse({"events": await service.changes(after, limit)})
+        after, limit, wait = (_number(request, *one) for one in (("after", 0), ("limit", 200), ("wait", 0)))
+        return JSONResponse({"events": await service.changes(after, limit, wait)})
 
     async def health(request: Request) -> Response:
         return JSONResponse({"status": "ok"})

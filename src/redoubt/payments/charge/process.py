@@ -60,6 +60,7 @@ class ChargeServer:
     def stop(self) -> None:
         """End after what is under way."""
         self._stop.set()
+        self._service.closing.set()
         self._server.should_exit = True
 
     def reload_certificates(self) -> bool:
