@@ -367,7 +367,7 @@ def session_moves_between_networks_and_agents(lab: Lab) -> None:
         raise Unshown("every address of this machine is in one place, so no continent can be changed")
 
 
-_ROUNDS = 3
+_ROUNDS = 2
 """How often somebody logs in beside a burst at a login: on a slow machine one window may end before they do."""
 
 
