@@ -38,7 +38,6 @@ async def patient(empty_db: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncI
 async def test_a_lone_request_waits_for_nobody(patient: GroupCommit) -> None:
     patient.begin()
     assert await patient.submit(Together(), 1) == 1
-    patient.end()
 
 
 async def test_requests_on_their_way_are_written_together(patient: GroupCommit) -> None:
@@ -52,14 +51,16 @@ async def test_requests_on_their_way_are_written_together(patient: GroupCommit) 
     assert [await first, await second] == [3, 3]
 
 
-async def test_nobody_waits_for_a_request_that_has_its_answer(patient: GroupCommit) -> None:
+async def test_nobody_waits_for_what_will_not_come(patient: GroupCommit) -> None:
     patient.begin()
-    patient.begin()
+    other = patient.begin()
     waiting = asyncio.ensure_future(patient.submit(Together(), 1))
     await asyncio.sleep(0.05)
     assert not waiting.done()
-    patient.end()
+    other.end()
     assert await waiting == 1
+    other.end()
+    assert patient.underway == 1
 
 
 async def test_whoever_never_comes_holds_back_nobody_for_long(empty_db: Database) -> None:

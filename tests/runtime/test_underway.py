@@ -6,7 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
+from redoubt.audit import Event
+from redoubt.audit.noise import Noise
+from redoubt.authz import Entity, collection_entity, guard_routes, permit
 from redoubt.runtime.middleware import GuardMiddleware
 from tests.console.world import World
 
@@ -24,21 +29,29 @@ async def gone() -> dict[str, Any]:
     return {"type": "http.disconnect"}
 
 
-async def test_a_request_is_underway_until_its_answer_begins(world: World) -> None:
+async def test_a_request_is_underway_until_it_is_decided_about(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     group, seen = world.core.db.group, []
+    someone = await world.person("customer")
+    record = Noise.record
 
-    async def app(_scope: Any, _receive: Any, send: Any) -> None:
-        seen.append(group.underway)
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        seen.append(group.underway)  # an answer that streams holds back nobody
-        await send({"type": "http.response.body", "body": b""})
+    async def watched(noise: Noise, event: Event) -> str | None:
+        seen.append(("its decision is recorded", group.underway))
+        return await record(noise, event)
 
-    async def send(_message: Any) -> None:
-        pass
+    async def every(_request: Any) -> Entity:
+        return collection_entity("Payment", "main")
 
-    await GuardMiddleware(app, world.guard)(scope(world), gone, send)
-    assert seen == [1, 0]
-    assert group.underway == 0
+    async def endpoint(request: Request) -> Response:
+        seen.append(("its handler runs", group.underway))  # who takes their time holds back nobody
+        return Response()
+
+    world.app.add_route("/lists", permit("Payment.list", resource=every)(endpoint))
+    guard_routes(world.app, world.guard._enforce, caller_of=world.guard._caller)
+    monkeypatch.setattr(Noise, "record", watched)
+    assert (await someone.get("/lists")).status_code == 200
+    assert seen == [("its decision is recorded", 1), ("its handler runs", 0)]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a fault"), asyncio.CancelledError()])

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from redoubt.audit import Event
-from redoubt.authz import Decision, Entity, Permission
+from redoubt.authz import Caller, Decision, Entity, Permission
 from redoubt.authz.consistency import HEADER as CONSISTENCY
 from redoubt.authz.consistency import position_of, token_of
 from redoubt.authz.enforce import guard_routes
@@ -160,7 +160,7 @@ class Redoubt:
         app.add_exception_handler(HTTPException, self._on_error)
         for error, handler in self._validation_handlers():
             app.add_exception_handler(error, handler)
-        guard_routes(app, self.services.enforcer.enforce, caller_of=self._caller, refuse=self._refuse)
+        guard_routes(app, self._enforce, caller_of=self._caller, refuse=self._refuse)
         app.add_middleware(GuardMiddleware, guard=self)
         return self
 
@@ -185,7 +185,7 @@ class Redoubt:
                 f"nothing can be decided: {services.head.problem()}.", hint="Run: redoubt init DIR"
             )
         check_routes(self.app, policies)
-        guard_routes(self.app, services.enforcer.enforce, caller_of=self._caller, refuse=self._refuse)
+        guard_routes(self.app, self._enforce, caller_of=self._caller, refuse=self._refuse)
         self._loops = [asyncio.create_task(loop) for loop in services.loops()]
         if self._restricts and self.settings.development:
             kept = used_file(self.settings.state_dir, self.process)
@@ -357,6 +357,15 @@ class Redoubt:
             request.new_pre = identity_cookies.new_pre(self.core.ids, self.services.identity.pre_mac)
             request.pre_cookie = request.new_pre
         return request.pre_cookie
+
+    async def _enforce(self, permission: Permission, caller: Caller, connection: Any) -> Decision:
+        """Ask, and then let group commit wait for this request no longer: what its handler does may take its time."""
+        try:
+            return await self.services.enforcer.enforce(permission, caller, connection)
+        finally:
+            coming = GuardedRequest.of(connection).coming
+            if coming is not None:
+                coming.end()
 
     def _caller(self, connection: Any) -> Any:
         return GuardedRequest.of(connection).authz

@@ -81,19 +81,16 @@ class GuardMiddleware:
         heads = Heads(scope["headers"])
         request = self._request(scope, heads)
         started = False
-        group = self._guard.core.db.group
 
         async def guarded_send(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
-                if not started:
-                    started = True
-                    group.end()
+                started = True
                 self._finish_headers(message, request)
             await send(message)
 
         scope["redoubt"] = request
-        group.begin()
+        request.coming = coming = self._guard.core.db.group.begin()
         try:
             refusal = await self._admit(scope, heads, request, receive)
             if refusal is not None:
@@ -109,8 +106,7 @@ class GuardMiddleware:
             response = self._answer(error, request)
             await response(scope, receive, guarded_send)
         finally:
-            if not started:
-                group.end()
+            coming.end()
 
     def _request(self, scope: Scope, heads: Heads) -> GuardedRequest:
         guard = self._guard

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from redoubt.audit import Actor, Event
 from redoubt.authz import Caller, Decision, Entity
 from redoubt.core.base import Core
-from redoubt.core.db import Tx
+from redoubt.core.db import Coming, Tx
 from redoubt.core.problem import Problem
 from redoubt.identity import SessionState
 
@@ -53,6 +53,8 @@ class GuardedRequest:
     resource: Any = None
     decision: Decision | None = None
     new_pre: str | None = field(default=None)
+    coming: Coming | None = None
+    """Tells group commit that this request's decision is on its way."""
     _pre: str | None = field(default=None, init=False)
     _pre_looked_at: bool = field(default=False, init=False)
 

@@ -4,11 +4,12 @@ from .columns import Json, Timestamp, microseconds, tenant_column
 from .database import Database, Dialect, Tx
 from .errors import DatabaseError, MigrationError, NotGranted, StorageUnavailable
 from .grants import Access, Use, use
-from .group import Command, GroupCommit
+from .group import Coming, Command, GroupCommit
 from .migrate import Domain, access_of, migrate
 
 __all__ = [
     "Access",
+    "Coming",
     "Command",
     "Database",
     "DatabaseError",

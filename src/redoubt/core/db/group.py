@@ -5,9 +5,10 @@ gathers by itself), sorts them by key so that two processes lock in one order, r
 commits, and hands each caller its own answer. When a batch fails it is rolled back and its items are run one by one,
 so that one bad item spoils nobody else's.
 
-How long it gathers depends on the requests that `begin` declared and that have no answer yet: until all of them wait
-here, and no longer than 0.3 ms for each, so that a lone request waits for nobody and a busy process commits seldom (to
-the end of PostgreSQL's commit_siblings and commit_delay). Where nobody declares anything it is about a millisecond.
+How long it gathers depends on those who said by `begin` that they come, such as requests before their decision: until
+all of them wait here, and no longer than 0.3 ms for each, so that a lone request waits for nobody and a busy process
+commits seldom (to the end of PostgreSQL's commit_siblings and commit_delay). Where nobody is to come it is about a
+millisecond.
 """
 
 from __future__ import annotations
@@ -52,11 +53,26 @@ class _Waiting(NamedTuple):
     future: asyncio.Future[Any]
 
 
+class Coming:
+    """Somebody who is about to submit something, or will not after all."""
+
+    __slots__ = ("_group", "_open")
+
+    def __init__(self, group: GroupCommit) -> None:
+        self._group, self._open = group, True
+
+    def end(self) -> None:
+        """Say that it has been written, or that nothing will come; saying so again changes nothing."""
+        if self._open:
+            self._open = False
+            self._group.leave()
+
+
 class GroupCommit:
     """Gathers submitted items and commits them together; one thread a process."""
 
     def __init__(self, db: Database, *, gather: float) -> None:
-        """Gather for `gather` seconds, or by the declared requests where there are any; 0 gathers never."""
+        """Gather for `gather` seconds, or by who is coming where there is anybody; 0 gathers never."""
         self._db = db
         self._gather = gather
         self._waiting: list[_Waiting] = []
@@ -86,16 +102,17 @@ class GroupCommit:
 
     @property
     def underway(self) -> int:
-        """How many declared requests have no answer yet."""
+        """How many are coming, or wait already."""
         return self._underway
 
-    def begin(self) -> None:
-        """Declare a request that may submit something: until its `end` a batch is held back for it, if not for long."""
+    def begin(self) -> Coming:
+        """Declare somebody who is about to submit something: until its `end` a batch is held back for it, if not for long."""
         with self._lock:
             self._underway += 1
+        return Coming(self)
 
-    def end(self) -> None:
-        """Say that a request declared by `begin` has its answer, or goes away without one."""
+    def leave(self) -> None:
+        """Count one less; called by `Coming.end`."""
         with self._lock:
             self._underway -= 1
             if self._waiting and self._gathered():
