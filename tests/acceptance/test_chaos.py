@@ -64,9 +64,11 @@ class Killer:
         for _ in range(self.each):
             time.sleep(chance.uniform(*self.pause))
             early = chance.random() < _KILLED_AT_START
+            until = time.monotonic() + _SETTLED_WITHIN
             while (pid := self._alive(name)) in (0, last) or not (early or _up(pid)):
                 if give_up():
                     return
+                assert time.monotonic() < until, f"{name} is not there to be killed"
                 time.sleep(0.05)
             os.kill(pid, signal.SIGKILL)
             last = pid
@@ -74,7 +76,7 @@ class Killer:
 
     def _alive(self, name: str) -> int:
         pid = int(self.shop.ready["processes"][name])
-        return pid if _parent(pid) == self.shop.process.pid else 0
+        return pid if self.shop.process.pid in _ancestors(pid) else 0
 
 
 def _up(pid: int) -> bool:
@@ -93,12 +95,14 @@ def _up(pid: int) -> bool:
     return any(name in listening or name.endswith(".db") for name in open_files)
 
 
-def _parent(pid: int) -> int:
-    """Return the parent of a process, so that a number which was given to a stranger since is left alone."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-    except FileNotFoundError:
-        return 0
+def _ancestors(pid: int) -> list[int]:
+    """Return whom a process descends from, so that a number which was given to a stranger since is left alone."""
+    found: list[int] = []
+    with suppress(FileNotFoundError, ProcessLookupError):
+        while pid > 1:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+            found.append(pid)
+    return found
 
 
 @define(eq=False)
