@@ -156,6 +156,67 @@ async def test_a_worker_that_lost_its_lease_leaves_no_effect(ready: Core, clock:
     assert effect_count(ready) == 1
 
 
+async def test_a_worker_takes_up_at_once_what_died_with_the_one_before_in_its_place(ready: Core) -> None:
+    died = asyncio.Event()
+
+    async def dies(job: Job) -> None:
+        died.set()
+        await asyncio.Event().wait()
+
+    left: dict[str, str] = {}
+    held = []
+    for place in ("s1.worker", "s1.worker2", "s2.worker", ""):
+        runner = Jobs(ready, place=place)
+        runner.outward("greet", dies, lambda tx, job, outcome: None)
+        left[place] = ready.db.write_sync(lambda tx, place=place: enqueue(tx, ready, "greet", {"name": place}))
+        died.clear()
+        held.append(asyncio.create_task(runner.run_once()))
+        await died.wait()
+    successor = Jobs(ready, place="s1.worker")
+    successor.transactional("greet", leave_effect)
+    stop = asyncio.Event()
+    running = asyncio.create_task(successor.run(stop, idle=0.01))
+    for _ in range(500):
+        if effect_count(ready):
+            break
+        await asyncio.sleep(0.01)
+    stop.set()
+    await running
+    ran = [place for place, job_id in left.items() if state_of(ready, job_id)["state"] == "done"]
+    assert ran == ["s1.worker"]
+    assert state_of(ready, left["s1.worker"])["attempts"] == 2
+    for task in held:
+        task.cancel()
+    await asyncio.gather(*held, return_exceptions=True)
+
+
+async def test_who_seemed_dead_and_comes_back_leaves_no_second_effect(ready: Core) -> None:
+    started, resume = asyncio.Event(), asyncio.Event()
+
+    async def pauses(job: Job) -> None:
+        started.set()
+        await resume.wait()
+
+    paused = Jobs(ready, place="s1.worker")
+    paused.outward("greet", pauses, lambda tx, job, outcome: leave_effect(tx, job))
+    ready.db.write_sync(lambda tx: enqueue(tx, ready, "greet", {"name": "a"}))
+    running = asyncio.create_task(paused.run_once())
+    await started.wait()
+    successor = Jobs(ready, place="s1.worker")
+    successor.transactional("greet", leave_effect)
+    stop = asyncio.Event()
+    following = asyncio.create_task(successor.run(stop, idle=0.01))
+    for _ in range(500):
+        if effect_count(ready):
+            break
+        await asyncio.sleep(0.01)
+    resume.set()
+    await running
+    stop.set()
+    await following
+    assert effect_count(ready) == 1
+
+
 async def test_workers_of_two_processes_never_share_a_job(ready: Core, database_url: str) -> None:
     other_db = Database(database_url)
     other = evolve(ready, db=other_db)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from redoubt.core.forkserver import ForkServer
-from redoubt.runtime.supervisor import Service, StartError, Supervisor, python
+from redoubt.runtime.supervisor import PLACE, Service, StartError, Supervisor, python
 
 
 def alive(pid: int) -> bool:
@@ -114,6 +114,39 @@ def test_an_empty_value_takes_a_variable_away(tmp_path: Path) -> None:
         assert out.read_text() == "False"
     finally:
         supervisor.stop()
+
+
+def test_a_place_outlives_its_process_and_is_nobody_elses(tmp_path: Path) -> None:
+    """It is the supervisor's to give: what it inherits, or a service says, is not kept."""
+    out = tmp_path / "places"
+    code = (
+        "import os, pathlib, sys, time\n"
+        f"with pathlib.Path({str(out)!r}).open('a') as file:\n"
+        "    file.write(sys.argv[1] + ' ' + os.environ['REDOUBT_PLACE'] + '\\n')\n"
+        "time.sleep(60)"
+    )
+
+    def said(name: str) -> list[str]:
+        lines = out.read_text().splitlines() if out.exists() else []
+        return [line.split()[1] for line in lines if line.split()[0] == name]
+
+    def service(name: str) -> Service:
+        command = [sys.executable, "-c", code, name]
+        return Service(name, command, lambda: bool(said(name)), environment={PLACE: "another's"})
+
+    supervisors = [Supervisor(tmp_path / f"log{n}", {**os.environ, PLACE: "inherited"}) for n in range(2)]
+    try:
+        supervisors[0].start(service("worker"), service("other"))
+        supervisors[1].start(service("elsewhere"))
+        os.kill(supervisors[0].pids["worker"], signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        supervisors[0].watch(lambda: len(said("worker")) > 1 or time.monotonic() > deadline)
+        first, second = said("worker")
+        assert first == second
+        assert len({first, *said("other"), *said("elsewhere"), "inherited", "another's"}) == 5
+    finally:
+        for one in supervisors:
+            one.stop()
 
 
 def test_services_start_side_by_side(tmp_path: Path) -> None:

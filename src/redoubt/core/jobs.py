@@ -190,7 +190,7 @@ def _insert_once(tx: Tx) -> Any:
 def claim(
     tx: Tx, now: datetime, token: str, kinds: Sequence[str], limit: int, *, full_lanes: Sequence[str] = ()
 ) -> list[Job]:
-    """Claim up to `limit` due jobs of `kinds`; a job whose worker died is claimed again 15 seconds later."""
+    """Claim up to `limit` due jobs of `kinds`; a job whose worker died is claimed again 15 seconds later, or by that worker's successor at once."""
     due = sa.or_(
         sa.and_(jobs.c.state == "ready", jobs.c.run_at <= now),
         sa.and_(jobs.c.state == "running", jobs.c.lease_until < now),
@@ -242,8 +242,14 @@ def _finish(tx: Tx, job: Job, now: datetime) -> None:
 class Jobs:
     """The worker's side: handlers by kind, and the loop that runs what is due."""
 
-    def __init__(self, core: Core, *, concurrency: int = 16) -> None:
+    def __init__(self, core: Core, *, concurrency: int = 16, place: str = "") -> None:
+        """`place` names one worker at a time: who runs with it takes up at once what its predecessor left behind.
+
+        Whoever gives a place away must have seen the end of the worker that had it. Were it wrong about that, a call to
+        the outside might happen twice, as after a lease that ran out; no effect in the database ever does.
+        """
         self._core = core
+        self._place = place
         self._handlers: dict[str, _Handler] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._held: dict[str, str] = {}  # job id → lease token, while its handler runs
@@ -291,6 +297,7 @@ class Jobs:
 
     async def run(self, stop: asyncio.Event, *, idle: float = 0.1) -> None:
         """Run due jobs until `stop` is set, then wait for those under way."""
+        await self._take_up()
         renewing = asyncio.create_task(self._renew())
         try:
             await self._work(stop, idle)
@@ -319,6 +326,32 @@ class Jobs:
         if self._running:
             await asyncio.gather(*self._running, return_exceptions=True)
 
+    async def _take_up(self) -> None:
+        """Make ready what whoever had this place before was running when it died."""
+        if not self._place:
+            return
+        left = sa.select(jobs.c.id).where(
+            jobs.c.state == "running", jobs.c.lease_token.startswith(self._place + ".", autoescape=True)
+        )
+
+        def take_up(tx: Tx) -> int:
+            # On PostgreSQL a transaction of the dead may still hold its row: that one waits for its lease.
+            free = left.with_for_update(skip_locked=True) if tx.dialect == "postgresql" else left
+            back = sa.update(jobs).where(jobs.c.id.in_(free.scalar_subquery()))
+            return tx.execute(back.values(state="ready", lease_token=None, lease_until=None)).rowcount
+
+        try:
+            count = await self._core.db.write(take_up)
+        except Exception:
+            log.exception("what the worker before left could not be taken up; its leases will run out")
+            return
+        if count:
+            log.warning("took up %d jobs of the worker before", count)
+
+    def _token(self) -> str:
+        token = self._core.ids.token(12)
+        return f"{self._place}.{token}" if self._place else token
+
     async def prune(self) -> int:
         """Delete jobs that ended well more than seven days ago; the dead ones stay until somebody decides."""
         before = self._core.clock.now() - _KEPT
@@ -333,7 +366,7 @@ class Jobs:
     async def _claim(self, limit: int) -> list[Job]:
         if not self._handlers:
             return []
-        now, token, kinds = self._core.clock.now(), self._core.ids.token(12), self.kinds
+        now, token, kinds = self._core.clock.now(), self._token(), self.kinds
         full = [lane for lane, count in self._lanes.items() if lane and 0 < self._lane_limit() <= count]
 
         def any_due(tx: Tx) -> bool:

@@ -19,10 +19,15 @@ from typing import Protocol
 
 from attrs import define, field, frozen
 
+from redoubt.core.clock import SystemClock
 from redoubt.core.errors import RedoubtError
 from redoubt.core.forkserver import ForkServer
+from redoubt.core.ids import SystemIds
 
 log = logging.getLogger("redoubt.supervisor")
+
+PLACE = "REDOUBT_PLACE"
+"""The variable by which a process knows its place: each that succeeds another, whose end was seen, has the same."""
 
 _STOP_SECONDS = 8.0
 _CALM_SECONDS = 20.0
@@ -92,6 +97,7 @@ class Supervisor:
         self._logs = log_folder
         self._environment = dict(environment)
         self._children: dict[str, _Child] = {}
+        self._places = SystemIds(SystemClock()).token(12)
         log_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     @property
@@ -176,7 +182,8 @@ class Supervisor:
 
     def _merged(self, service: Service) -> dict[str, str]:
         """An empty value in a service's environment takes the variable away."""
-        return {name: value for name, value in {**self._environment, **service.environment}.items() if value}
+        given = {name: value for name, value in {**self._environment, **service.environment}.items() if value}
+        return given | {PLACE: f"{self._places}.{service.name}"}
 
     def _tail(self, name: str) -> str:
         path = self._logs / f"{name}.log"

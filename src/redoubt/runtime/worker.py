@@ -15,13 +15,14 @@ from redoubt.core.jobs import Jobs
 
 from .app import Redoubt
 from .loading import load_app
+from .supervisor import PLACE
 
 log = logging.getLogger("redoubt.worker")
 
 
 async def work(guard: Redoubt, stop: asyncio.Event) -> None:
     """Run every background part of the app until `stop` is set; one part that ends with an error ends all."""
-    jobs = Jobs(guard.core)
+    jobs = Jobs(guard.core, place=os.environ.get(PLACE, ""))
     guard.register_jobs(jobs)
     await guard.start()
     marker = guard.settings.state_dir / "run" / "worker.ready"

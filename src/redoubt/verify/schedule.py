@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 from typing import TypeVar
 
-from .probe import ASIDE, DISRUPTIVE, Probe
+from .probe import ASIDE, SEARCHING, Probe
 
 LANES = 3
 """How many probes of a group run at once: they wait for the app more than they work."""
@@ -17,10 +17,11 @@ T = TypeVar("T")
 
 
 def ordered(probes: Sequence[Probe], seed: int) -> list[Probe]:
-    """Return probes by phase, in each phase the groups before those that run alone, else in an order of the seed's."""
+    """Return probes by phase, in each phase groups, then those alone, then those aside; else in an order of the seed's."""
 
-    def place(one: Probe) -> tuple[int, bool, str, int]:
-        return one.phase, not one.beside, one.beside, zlib.crc32(f"{seed}:{one.control}:{one.name}".encode())
+    def place(one: Probe) -> tuple[int, int, str, int]:
+        turn = 2 if one.beside == ASIDE else int(not one.beside)
+        return one.phase, turn, one.beside, zlib.crc32(f"{seed}:{one.control}:{one.name}".encode())
 
     return sorted(probes, key=place)
 
@@ -34,15 +35,15 @@ def side_by_side(
     """Yield each probe with what its attempt returned, in the order given, as `ordered` sorted them.
 
     The probes of a group run in up to `lanes` threads, the others one by one. Those that touch no running app have a
-    thread of their own from the first disruptive phase on, where the app is waited for most. `waiting` hears, with its
-    number, which probe is waited for.
+    thread of their own as soon as one that searches runs alone: then the app is waited for most. `waiting` hears, with
+    its number, which probe is waited for.
     """
     number = 0
     aside, pool = ThreadPoolExecutor(1), ThreadPoolExecutor(max(1, lanes))
     meanwhile: dict[Probe, Future[T]] = {}
     try:
         for (phase, group), batch in groupby(probes, key=lambda one: (one.phase, one.beside)):
-            if not meanwhile and (phase >= DISRUPTIVE or group == ASIDE):
+            if not meanwhile and (group == ASIDE or (phase >= SEARCHING and not group)):
                 meanwhile = {one: aside.submit(attempt, one) for one in probes if one.beside == ASIDE}
             members = list(batch)
             if group == ASIDE:
