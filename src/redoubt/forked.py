@@ -17,9 +17,9 @@ import traceback
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from redoubt.core.forkserver import MOST_BYTES
 from redoubt.start import load
 
-MOST_BYTES = 1 << 17
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -160,6 +161,19 @@ def test_a_child_ends_with_what_waits_for_it(forks: ForkServer, tmp_path: Path) 
     assert gone(pid)
     assert wait_for(lambda: poll() is not None)
     assert poll() == -signal.SIGKILL
+
+
+def test_a_process_with_many_open_files_can_fork(forks: ForkServer, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2048), hard))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        assert max(files) > 1023, "the test opens too few"
+        assert ran(forks, tmp_path, "code", "7").returncode == 7
+    finally:
+        for one in files:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_what_takes_too_long_is_killed(forks: ForkServer, tmp_path: Path) -> None:

@@ -168,7 +168,9 @@ async def test_a_worker_takes_up_at_once_what_died_with_the_one_before_in_its_pl
     for place in ("s1.worker", "s1.worker2", "s2.worker", ""):
         runner = Jobs(ready, place=place)
         runner.outward("greet", dies, lambda tx, job, outcome: None)
-        left[place] = ready.db.write_sync(lambda tx, place=place: enqueue(tx, ready, "greet", {"name": place}))
+        left[place] = ready.db.write_sync(
+            lambda tx, place=place: enqueue(tx, ready, "greet", {"name": place})
+        )
         died.clear()
         held.append(asyncio.create_task(runner.run_once()))
         await died.wait()

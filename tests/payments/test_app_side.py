@@ -121,7 +121,8 @@ class Shop:
         self.board.refresh_sync()
         await self.jobs.run_once()
         await self.service.resolver.run_due()
-        while await self.payments.feed.poll():
+        await self.payments.feed.send_switches()
+        while await self.payments.feed.take_changes(0, asyncio.Event()):
             pass
 
     async def ask(self, payment: Payment, amount: int, requester: str = "alice", **more: Any) -> Any:
@@ -273,7 +274,7 @@ async def test_a_kill_stops_money_here_and_in_the_charge_service(shop: Shop, acc
     approval = await shop.ask(payment, 1)
     operator = Actor(kind="operator", id="op")
     await shop.core.db.write(lambda tx: guard_switches.kill(tx, shop.core, "all", reason="test", by=operator))
-    await shop.payments.feed.poll()
+    await shop.payments.feed.send_switches()
     shop.board.refresh_sync()
     with pytest.raises(Killed):
         await shop.pay("o2")

@@ -31,8 +31,17 @@ INHERITED = (
 )  # fmt: skip
 """What a server may have of an environment: where to find things, and no secret."""
 
-_MOST_BYTES = 1 << 17
+MOST_BYTES = 1 << 17
+"""How long a call may be, as JSON."""
+
 _START_SECONDS = 60.0
+
+
+def _readable(pipe: FileIO, timeout: float | None) -> bool:
+    """Wait up to `timeout` seconds (None: for ever) until something, or the end, can be read; any descriptor will do."""
+    waiting = select.poll()
+    waiting.register(pipe, select.POLLIN)
+    return bool(waiting.poll(None if timeout is None else timeout * 1000))
 
 
 @define(eq=False)
@@ -55,7 +64,7 @@ class Forked:
         return status
 
     def _look(self, timeout: float | None) -> int | None:
-        if self._status is None and select.select([self._ending], [], [], timeout)[0]:
+        if self._status is None and _readable(self._ending, timeout):
             text = self._ending.readline()
             # Nobody is left to say how it ended: whoever waited for it was killed, and the kernel killed it for that.
             self._status = int(text) if text else -signal.SIGKILL
@@ -105,7 +114,7 @@ class ForkServer:
         """
         call = {"module": module, "argv": list(argv), "cwd": str(cwd), "env": dict(environment)}
         wanted = json.dumps(call).encode()
-        if len(wanted) > _MOST_BYTES:
+        if len(wanted) > MOST_BYTES:
             raise OSError("the call is too long")
         ended, done = os.pipe()
         ending = FileIO(ended, "rb")
@@ -117,7 +126,7 @@ class ForkServer:
             raise
         finally:
             os.close(done)
-        text = ending.readline() if select.select([ending], [], [], _START_SECONDS)[0] else b""
+        text = ending.readline() if _readable(ending, _START_SECONDS) else b""
         if not text:
             ending.close()
             self._process.kill()  # what was asked for must not begin later, when somebody else has run it

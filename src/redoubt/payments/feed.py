@@ -29,11 +29,6 @@ class Feed:
         self._core, self._charge, self._mirror, self._outbox = core, charge, mirror, outbox
         self._sent: dict[tuple[str, str], int] = {}
 
-    async def poll(self) -> int:
-        """Send switches that flipped, apply what is new, and return how many changes there were."""
-        await self.send_switches()
-        return await self.take_changes(0, asyncio.Event())
-
     async def take_changes(self, wait: int, stop: asyncio.Event) -> int:
         """Apply what is new, waiting up to `wait` seconds for it, and return how many changes there were.
 

@@ -49,7 +49,7 @@ def payment_failures(lab: Lab) -> None:
         attack.check(not lost and till.charges(sale) == 1, "the payment was lost with the outage")
 
 
-@probe("VAL-7", phase=2, beside="refunds")
+@probe("VAL-7")
 def double_submits_and_refund_abuse(lab: Lab) -> None:
     """Submit twice and at once; refund more than was charged, twice, and another's."""
     till = Till(lab)

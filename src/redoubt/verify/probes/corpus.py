@@ -72,7 +72,7 @@ def spray(lab: Lab, corpus: dict[str, str]) -> Sprayed:
     return made
 
 
-@probe("WHK-9", phase=3, beside="sprays")
+@probe("WHK-9", phase=3, beside="traces")
 def personal_data_stays_out_of_logs(lab: Lab) -> None:
     """Send personal data everywhere, then search every output."""
     search_outputs(lab, PII, "personal data")

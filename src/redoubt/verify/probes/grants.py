@@ -25,7 +25,7 @@ _NEVER = (
 """What only a migration needs."""
 
 
-@probe("AUZ-5", phase=SEARCHING, beside="copies")
+@probe("AUZ-5", phase=SEARCHING, beside="traces")
 def unlisted_statements_are_refused(lab: Lab) -> None:
     """Try what only a migration needs, as the app: with its database role, else with its user and its file."""
     if rights.can_try(lab):

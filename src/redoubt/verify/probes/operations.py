@@ -68,7 +68,7 @@ def what_happens_leaves_its_event(lab: Lab) -> None:
         attack.details.append("; ".join(f"{words}: {action}" for words, action in found.items()))
 
 
-@probe("OPS-1", phase=3, beside="copies")
+@probe("OPS-1", phase=3, beside="traces")
 def tampering_with_the_log_is_seen(lab: Lab) -> None:
     """Keep a checkpoint elsewhere; delete, edit, reorder and truncate the store; verify each against it."""
     with lab.attack(

@@ -80,7 +80,7 @@ def no_page_of_ours_asks_for_a_card(lab: Lab) -> None:
         attack.positive("pages were read", read, str(read))
 
 
-@probe("PAY-1", phase=SEARCHING, beside="sprays")
+@probe("PAY-1", phase=SEARCHING, beside="traces")
 def card_numbers_are_refused_and_not_kept(lab: Lab) -> None:
     """Post card numbers in every field and header, then search stores and outputs."""
     money_of(lab)
@@ -96,14 +96,14 @@ _SPELLINGS = {
 }
 
 
-@probe("PAY-2", phase=SEARCHING, beside="sprays")
+@probe("PAY-2", phase=SEARCHING, beside="traces")
 def card_numbers_stay_out_of_logs(lab: Lab) -> None:
     """Send card numbers in many spellings everywhere, then search every log."""
     money_of(lab)
     search_outputs(lab, _SPELLINGS, "card numbers in many spellings")
 
 
-@probe("PAY-5", phase=2, beside="refunds")
+@probe("PAY-5")
 def refunds_take_two_people(lab: Lab) -> None:
     """Approve one's own refund, approve twice, approve another amount, approve with another's key."""
     till = Till(lab)
@@ -221,7 +221,7 @@ def begun_and_crashed(lab: Lab, till: Till) -> Sale:
     return sale
 
 
-@probe("PAY-9", phase=SEARCHING, beside="copies", first=True)
+@probe("PAY-9", phase=SEARCHING, beside="traces", first=True)
 def outages_charge_once(lab: Lab) -> None:
     """Fault the provider at every step of a payment; count the charges there."""
     outages(lab)
@@ -364,7 +364,7 @@ def the_app_cannot_reach_the_charge_service(lab: Lab) -> None:
         )
 
 
-@probe("PAY-7", phase=3, beside="copies")
+@probe("PAY-7", phase=3, beside="traces")
 def the_ledger_only_grows(lab: Lab) -> None:
     """Change, delete, replace and unbalance the ledger on a copy; tamper behind its back."""
     money_of(lab)

@@ -17,7 +17,7 @@ from .trail import Trail, entries
 _AUDIT = re.compile(r"(?i)^audit_(entries|events|log)$|^audit$|^events$")
 
 
-@probe("OPS-2", phase=SEARCHING, beside="copies")
+@probe("OPS-2", phase=SEARCHING, beside="traces")
 def the_log_is_kept_a_year(lab: Lab) -> None:
     """Set a shorter retention; delete old entries by SQL."""
     with lab.attack("shorten the retention below 365 days", "the setting is taken") as attack:

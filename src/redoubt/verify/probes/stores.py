@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -23,6 +24,8 @@ from ..probe import Attack
 _LEDGER = re.compile(r"(?i)ledger|posting|journal|transactions?$")
 _AMOUNT = re.compile(r"(?i)^(amount|value|debit|credit|minor|lines)$")
 
+_DATABASES = (".db", ".sqlite", ".sqlite3")
+
 _Change = Callable[[sqlite3.Connection, str], int]
 
 
@@ -32,18 +35,15 @@ def copied(lab: Lab, name: str) -> Iterator[tuple[Path, dict[str, str]]]:
     store = lab.store(name)
     folder = Path(tempfile.mkdtemp(prefix="redoubt-copy-"))
     try:
-        for path in store.parent.rglob("*"):
-            place = folder / path.relative_to(store.parent)
-            with suppress(OSError):
-                if path.is_dir():
-                    place.mkdir(parents=True, exist_ok=True)
-                elif path.suffix not in (".db", ".sqlite", ".sqlite3") and not path.name.endswith(
-                    ("-wal", "-shm")
-                ):
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy2(path, place)
+        for there, _, names in os.walk(store.parent):  # which goes on where a folder vanishes meanwhile
+            place = folder / Path(there).relative_to(store.parent)
+            place.mkdir(parents=True, exist_ok=True)
+            for filename in names:
+                if not filename.endswith((*_DATABASES, "-wal", "-shm")):
+                    with suppress(OSError):
+                        shutil.copy2(Path(there, filename), place / filename)
         for path in store.parent.glob("*"):
-            if path.suffix in (".db", ".sqlite", ".sqlite3"):
+            if path.suffix in _DATABASES:
                 backup(path, folder / path.name)
         yield folder / store.name, {"ready:state_dir": str(folder), "store": str(folder / store.name)}
     finally:
