@@ -142,6 +142,15 @@ def test_secrets_get_one_label_each_and_never_show() -> None:
     assert "sk_test" not in shown
 
 
+def test_what_is_learnt_later_is_masked_in_what_was_shown_before() -> None:
+    masker = Masker()
+    masker.learn("s3cret", "cookie", "alice")
+    sent = "a s3cret-value-one b"
+    assert masker.text(sent) == masker.text(sent) == "a <cookie:alice>-value-one b"
+    masker.learn("s3cret-value-one", "link", "bob")  # longer: what was known must not be cut out of it
+    assert masker.text(sent) == masker.text(sent) == "a <link:bob> b"
+
+
 def test_a_passkey_answers_as_a_browser_would() -> None:
     key = Authenticator("https://a.localhost", "a.localhost", b"c" * 32)
     made = key.create({"publicKey": {"challenge": b64url(b"one"), "user": {"id": b64url(b"handle")}}})

@@ -13,6 +13,8 @@ _TOKENS = re.compile(
 )
 _MIN = 6
 MAX_BODY = 4000
+_SHORT, _MOST_KNOWN = 300, 20_000
+"""Up to which length a text is remembered with what it became, and how many are: headers come back all the time."""
 
 
 class Masker:
@@ -20,6 +22,8 @@ class Masker:
 
     def __init__(self) -> None:
         self._labels: dict[str, str] = {}
+        self._ordered: tuple[tuple[str, str], ...] = ()  # longest first: no secret is replaced inside a longer one
+        self._known: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def learn(self, value: str, kind: str, owner: str = "") -> str:
@@ -35,16 +39,21 @@ class Masker:
                 label = f"<{stem}~{taken + 1}>" if taken else f"<{stem}>"
                 self._labels[value] = label
                 self._labels.setdefault(quote(value, safe=""), label)
+                self._ordered = tuple(sorted(self._labels.items(), key=lambda one: len(one[0]), reverse=True))
+                self._known = {}
             return self._labels[value]
 
-    def text(self, text: str, limit: int = MAX_BODY) -> str:
-        """Return `text` with every secret replaced, cut at `limit` characters."""
-        for value in self._ordered():
-            if value in text:
-                text = text.replace(value, self._labels[value])
-        text = _TOKENS.sub("<secret>", text)
-        return text if len(text) <= limit else text[:limit] + "…"
-
-    def _ordered(self) -> list[str]:
-        with self._lock:
-            return sorted(self._labels, key=len, reverse=True)
+    def text(self, text: str) -> str:
+        """Return `text` with every secret replaced, cut at `MAX_BODY` characters."""
+        known = self._known  # of one moment, as what is then known of secrets: both are replaced, never changed back
+        if text in known:
+            return known[text]
+        shown = text
+        for value, label in self._ordered:
+            if value in shown:
+                shown = shown.replace(value, label)
+        shown = _TOKENS.sub("<secret>", shown)
+        shown = shown if len(shown) <= MAX_BODY else shown[:MAX_BODY] + "…"
+        if len(text) <= _SHORT and len(known) < _MOST_KNOWN:
+            known[text] = shown
+        return shown

@@ -384,7 +384,7 @@ def _burst(lab: Lab, path: str, bodies: list[dict[str, object]], attack: Attack)
         attack.broke(f"{path} took {len(bodies)} attempts in a row from one address", limited)
 
 
-@probe("IDN-11", phase=2, beside="kills")
+@probe("IDN-11", phase=2, beside="steady", first=True)
 def bursts_meet_a_limit(lab: Lab) -> None:
     """Burst at every login endpoint; then let the real user in."""
     keys, magic, how = lab.target.passkeys, lab.target.links, lab.target.login
@@ -453,7 +453,7 @@ def _real_user(lab: Lab, person: Person, attack: Attack) -> None:
     attack.check(let_in, "the real user is locked out by somebody else's failures")
 
 
-@probe("IDN-12", phase=2, beside="steady")
+@probe("IDN-12", phase=2, beside="kills")
 def a_script_meets_a_challenge(lab: Lab) -> None:
     """Join once as a person would, then many times as a script would."""
     role = lab.a_role()

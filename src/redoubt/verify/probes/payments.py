@@ -13,7 +13,7 @@ from ..errors import Unshown
 from ..lab import Lab
 from ..memory import held
 from ..people import Person
-from ..probe import SEARCHING, Attack, probe
+from ..probe import READING, SEARCHING, Attack, probe
 from .corpus import search_everything, search_outputs
 from .durability import restart
 from .stores import attack_ledger
@@ -207,7 +207,7 @@ def paid_on_page(till: Till, sale: Sale) -> bool:
     return True
 
 
-@probe("PAY-9", beside="")
+@probe("PAY-9", phase=READING)  # before everything else: what the crash left open takes a while to be resolved
 def a_crash_while_a_payment_is_begun(lab: Lab) -> None:
     """Kill the charge service in the middle of a call; what became of it is judged later, when its lease has run out."""
     lab.world.notes["crashed"] = _crash(lab, Till(lab))
@@ -364,7 +364,7 @@ def the_app_cannot_reach_the_charge_service(lab: Lab) -> None:
         )
 
 
-@probe("PAY-7", phase=3, beside="traces")
+@probe("PAY-7")
 def the_ledger_only_grows(lab: Lab) -> None:
     """Change, delete, replace and unbalance the ledger on a copy; tamper behind its back."""
     money_of(lab)

@@ -76,7 +76,7 @@ def a_change_reaches_every_replica(lab: Lab) -> None:
     _share(lab, "AUZ-2")
 
 
-@probe("AUZ-4", phase=SEARCHING, beside="changes", first=True)
+@probe("AUZ-4", phase=SEARCHING, beside="traces", first=True)
 def no_widening_passes_alone(lab: Lab) -> None:
     """Ask for more as one operator, with and without a ticket; then approve it as a second."""
     _share(lab, "AUZ-4")

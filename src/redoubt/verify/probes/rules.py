@@ -78,7 +78,7 @@ def a_replay_burst_is_noticed(lab: Lab) -> None:
         )
 
 
-@probe("VAL-9", phase=SEARCHING, beside="changes")
+@probe("VAL-9", phase=SEARCHING)
 def secrets_rotate_while_traffic_flows(lab: Lab) -> None:
     """Rotate a webhook's secret while its sender goes on; then end the old one."""
     hook = next((one for one in hooks(lab) if one.effect is not None), hooks(lab)[0])
