@@ -68,9 +68,11 @@ class Api:
 
     document: Mapping[str, Any]
     operations: tuple[Operation, ...] = field(init=False)
+    _kinds: tuple[Resource, ...] = field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "operations", tuple(self._operations()))
+        object.__setattr__(self, "_kinds", tuple(self._resources()))
 
     def resolve(self, schema: Any, depth: int = 0) -> Mapping[str, Any]:
         """Return a schema with its local reference followed, and the first branch of a choice that is not null."""
@@ -122,10 +124,12 @@ class Api:
 
     def resources(self) -> list[Resource]:
         """Return the kinds of objects that can be made and reached one by one, in the order of their paths."""
+        return [*self._kinds]
+
+    def _resources(self) -> Iterator[Resource]:
         by_path: dict[str, dict[str, Operation]] = {}
         for one in self.operations:
             by_path.setdefault(one.path, {})[one.method] = one
-        found = []
         for path, calls in by_path.items():
             items = [
                 other
@@ -140,13 +144,10 @@ class Api:
                 for other in by_path
                 if re.fullmatch(re.escape(items[0]) + r"/[^{}/]+", other) and "POST" in by_path[other]
             )
-            found.append(
-                Resource(
-                    path.rstrip("/").rsplit("/", 1)[-1], path, items[0], calls.get("POST"), calls.get("GET"),
-                    item.get("GET"), item.get("PATCH") or item.get("PUT"), item.get("DELETE"), moves,
-                )
+            yield Resource(
+                path.rstrip("/").rsplit("/", 1)[-1], path, items[0], calls.get("POST"), calls.get("GET"),
+                item.get("GET"), item.get("PATCH") or item.get("PUT"), item.get("DELETE"), moves,
             )  # fmt: skip
-        return found
 
     def _operations(self) -> Iterator[Operation]:
         paths = self.document.get("paths", {})

@@ -13,8 +13,9 @@ The library's own `Enrolment.create` on the app does no more than both.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-from attrs import frozen
+from attrs import field, frozen
 
 from ..access import APP_TYPE
 from ..errors import AuthzError
@@ -49,8 +50,24 @@ class Declared:
     promised: frozenset[str] = frozenset()
 
 
+@frozen
+class _Addressed:
+    """A set by its content's address: equal ones declare the same."""
+
+    version: str
+    policies: PolicySet = field(eq=False)
+
+
 def declared_grants(policies: PolicySet) -> list[Declared]:
     """Return every grant input of a checked set with who may write it; raises SchemaError."""
+    return [*_declared(_Addressed(policies.version, policies))]
+
+
+@lru_cache(
+    maxsize=4
+)  # each enrolment asks about the running set, and each answer takes a look into all environments
+def _declared(addressed: _Addressed) -> tuple[Declared, ...]:
+    policies = addressed.policies
     schema = read_schema(policies.schema_text)
     found = []
     for item in grant_inputs(policies):
@@ -58,7 +75,7 @@ def declared_grants(policies: PolicySet) -> list[Declared]:
         judged = _judged(schema, by)
         bare = dict.fromkeys(_bare(schema, name) for name in by)
         found.append(Declared(item, tuple(bare), frozenset(bare) - judged))
-    return found
+    return tuple(found)
 
 
 def problems(policies: PolicySet) -> list[str]:

@@ -207,7 +207,9 @@ def paid_on_page(till: Till, sale: Sale) -> bool:
     return True
 
 
-@probe("PAY-9", phase=READING)  # before everything else: what the crash left open takes a while to be resolved
+@probe(
+    "PAY-9", phase=READING
+)  # before everything else: what the crash left open takes a while to be resolved
 def a_crash_while_a_payment_is_begun(lab: Lab) -> None:
     """Kill the charge service in the middle of a call; what became of it is judged later, when its lease has run out."""
     lab.world.notes["crashed"] = _crash(lab, Till(lab))
