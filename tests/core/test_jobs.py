@@ -192,6 +192,35 @@ async def test_a_worker_takes_up_at_once_what_died_with_the_one_before_in_its_pl
     await asyncio.gather(*held, return_exceptions=True)
 
 
+async def test_what_was_left_behind_too_often_waits_for_its_lease(ready: Core, clock: ManualClock) -> None:
+    """It may be what kills its workers, and is not to take others with it again and again."""
+    died = asyncio.Event()
+
+    async def dies(job: Job) -> None:
+        died.set()
+        await asyncio.Event().wait()
+
+    job_id = ready.db.write_sync(lambda tx: enqueue(tx, ready, "greet", {"name": "a"}))
+    held = []
+    for life in range(1, 5):
+        runner = Jobs(ready, place="s1.worker")
+        runner.outward("greet", dies, lambda tx, job, outcome: None)
+        await runner._take_up()
+        died.clear()
+        held.append(asyncio.create_task(runner.run_once()))
+        await died.wait()
+        assert state_of(ready, job_id)["attempts"] == life
+    fifth = Jobs(ready, place="s1.worker")
+    fifth.transactional("greet", leave_effect)
+    await fifth._take_up()
+    assert await fifth.run_once() == 0
+    clock.advance(timedelta(seconds=16))
+    assert await fifth.run_once() == 1
+    for task in held:
+        task.cancel()
+    await asyncio.gather(*held, return_exceptions=True)
+
+
 async def test_who_seemed_dead_and_comes_back_leaves_no_second_effect(ready: Core) -> None:
     started, resume = asyncio.Event(), asyncio.Event()
 
@@ -270,7 +299,7 @@ async def test_a_full_lane_leaves_room_for_others(ready: Core) -> None:
 async def test_a_long_call_keeps_its_lease(
     ready: Core, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("redoubt.core.jobs._RENEW_SECONDS", 0.02)
+    monkeypatch.setattr("redoubt.core.jobs.runner._RENEW_SECONDS", 0.02)
     started, resume = asyncio.Event(), asyncio.Event()
 
     async def slow(job: Job) -> None:

@@ -63,12 +63,12 @@ MUTANTS = (
         "done-before-the-effect",
         [
             library(
-                "core/jobs.py",
+                "core/jobs/runner.py",
                 "                def effect(tx: Tx) -> None:\n"
-                "                    _finish(tx, job, self._core.clock.now())\n"
+                "                    finish(tx, job, self._core.clock.now())\n"
                 "                    run(tx, job)\n\n"
                 "                await self._core.db.write(effect)\n",
-                "                await self._core.db.write(lambda tx: _finish(tx, job, self._core.clock.now()))\n"
+                "                await self._core.db.write(lambda tx: finish(tx, job, self._core.clock.now()))\n"
                 "                await asyncio.sleep(0.1)\n"
                 "                await self._core.db.write(lambda tx: run(tx, job))\n",
             )

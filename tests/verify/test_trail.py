@@ -13,7 +13,7 @@ from attrs import define, field
 from redoubt.verify.errors import Unshown
 from redoubt.verify.lab import Lab
 from redoubt.verify.probe import Trial
-from redoubt.verify.probes.abuse import alerts
+from redoubt.verify.probes.abuse import CAP_ALERT, alerts
 from redoubt.verify.probes.trail import Trail
 from redoubt.verify.target import Target
 
@@ -61,6 +61,16 @@ def test_an_alert_is_found_under_whatever_came_after_it() -> None:
     log.actions += ["b"] * 10 + ["threat.alert"] + ["c"] * 700
     assert alerts(lab(), trail, "alert", 0) == ["threat.alert"]
     assert len(trail.since()) == 711
+
+
+def test_a_captured_payment_tells_of_no_cap() -> None:
+    log = Log()
+    trail = log.trail()
+    log.actions += ["payment.captured", "capability.used", "refund.recapitulated"]
+    assert alerts(lab(), trail, CAP_ALERT, 0) == []
+    named = ["refund.cap", "refund_cap_met", "Caps.exceeded", "payments.velocity", "anomaly.refunds", "alert"]
+    log.actions += named
+    assert alerts(lab(), trail, CAP_ALERT, 0) == named[::-1]
 
 
 @pytest.mark.parametrize("before", [0, 1, 19, 20, 21, 199, 200, 201])

@@ -13,6 +13,11 @@ from .payments import approve, paid_on_page, quiet_start
 from .till import Sale, Till
 from .trail import Trail
 
+CAP_ALERT = r"(?i)velocity|(?<![a-z])caps?(?![a-z])|anomal|alert"
+"""What an event may be called that tells of a cap; a payment that was captured is none."""
+_LATE_SECONDS = 4.0
+"""How long after the first refund one too many may come."""
+
 
 @probe("VAL-6", phase=2, beside="steady", first=True)
 def payment_failures(lab: Lab) -> None:
@@ -113,6 +118,7 @@ def refunds_race_a_cap(lab: Lab) -> None:
         raise Unshown("no cap on refunds is declared", add="money: {refund_cap: 200000}")
     how = till.approvals()
     trail: Trail | None = None
+    told: list[str] | None = None
     with lab.quietly():  # where the log cannot be read, only whether somebody was told stays open
         trail = Trail(lab)
     with lab.attack(
@@ -136,14 +142,17 @@ def refunds_race_a_cap(lab: Lab) -> None:
             return sum(int(one.get("amount", 0)) for one in till.refunds(*sales))
 
         lab.wait(lambda: refunded() >= share, 25, 0.5)
-        lab.wait(lambda: refunded() > cap, 4, 0.5)
+        until = time.monotonic() + _LATE_SECONDS
+        with lab.quietly():  # looked for while what is too much would come
+            told = alerts(lab, trail, CAP_ALERT) if trail is not None else None
+        lab.wait(lambda: refunded() > cap, max(0.5, until - time.monotonic()), 0.5)
         total = refunded()
         attack.positive("refunds within the cap are made", total >= share, str(total))
         attack.check(total <= cap, f"{total} was refunded, the cap is {cap}")
     with lab.attack("look for an alert about it", "the log holds no alert") as attack:
         if trail is None:
             raise Unshown("the audit log could not be read when this began")
-        seen = alerts(lab, trail, r"(?i)velocity|cap|anomal|alert")
+        seen = told if told is not None else alerts(lab, trail, CAP_ALERT)
         attack.check(seen, "nobody was told that a cap was met")
 
 

@@ -1,86 +1,27 @@
-"""Work that outlives its request: one table, two claim statements, two kinds of handler.
-
-A *transactional* handler runs in the transaction that marks its job done, so its effect happens exactly once.
-An *outward* handler first calls the world outside any transaction, then settles: the result and the job's state
-are written together. An outward call can happen twice (the process may die after it), so the other side must be
-idempotent for the job's id.
-"""
+"""The worker's side: handlers by kind, and the loop that runs what is due."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from attrs import frozen
 
-from .base import Core
-from .clock import Clock
-from .db import Domain, Json, Timestamp, Tx, tenant_column, use
-from .errors import RedoubtError
-from .ids import Ids
+from ..base import Core
+from ..db import Tx
+from ..errors import RedoubtError
+from .queue import LEASE, Job, LeaseLost, claim, finish, held, jobs, take_up, token_at
 
 log = logging.getLogger("redoubt.jobs")
 
-metadata = sa.MetaData()
-jobs = sa.Table(
-    "jobs",
-    metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    tenant_column(),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("lane", sa.Text, nullable=False, server_default=""),
-    sa.Column("key", sa.Text, nullable=True, unique=True),
-    sa.Column("payload", Json, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("max_attempts", sa.Integer, nullable=False),
-    sa.Column("run_at", Timestamp, nullable=False),
-    sa.Column("lease_token", sa.Text, nullable=True),
-    sa.Column("lease_until", Timestamp, nullable=True),
-    sa.Column("last_error", sa.Text, nullable=True),
-    sa.Column("created_at", Timestamp, nullable=False),
-    sa.Column("finished_at", Timestamp, nullable=True),
-    sa.CheckConstraint("state IN ('ready', 'running', 'done', 'dead')", name="jobs_state"),
-    sa.Index("jobs_due", "state", "run_at"),
-)
-
-_PROGRESS = ("state", "attempts", "run_at", "lease_token", "lease_until", "last_error", "finished_at")
-GRANTS = {
-    "app": (
-        use(jobs, select=("id", "key"), insert=True),
-    ),  # what waits, and what it says, is the worker's to read
-    "worker": (use(jobs, insert=True, update=_PROGRESS, delete=True),),
-}
-
-DOMAIN = Domain(
-    name="core", migrations=Path(__file__).parent / "migrations", metadata=metadata, grants=GRANTS
-)
-
-_LEASE = timedelta(seconds=15)
 _RENEW_SECONDS = 5.0
 _KEPT = timedelta(days=7)
 _MAX_ERROR = 500
-
-
-@frozen
-class Job:
-    """One piece of work as its handler sees it."""
-
-    id: str
-    tenant: str
-    kind: str
-    lane: str
-    payload: Mapping[str, Any]
-    attempts: int
-    max_attempts: int
-    created_at: datetime
-    lease_token: str
 
 
 class Retry(RedoubtError):
@@ -126,117 +67,6 @@ class _Handler:
     on_dead: OnDead | None
     backoff: Backoff
     lane_limit: int
-
-
-def enqueue(
-    tx: Tx,
-    core: Core,
-    kind: str,
-    payload: Mapping[str, Any],
-    *,
-    tenant: str = "main",
-    run_at: datetime | None = None,
-    key: str | None = None,
-    lane: str = "",
-    max_attempts: int = 12,
-) -> str:
-    """Add a job in the caller's transaction and return its id; with a `key` that exists, return that job's id."""
-    return add(
-        tx, core.clock, core.ids, kind, payload,
-        tenant=tenant, run_at=run_at, key=key, lane=lane, max_attempts=max_attempts,
-    )  # fmt: skip
-
-
-def add(
-    tx: Tx,
-    clock: Clock,
-    ids: Ids,
-    kind: str,
-    payload: Mapping[str, Any],
-    *,
-    tenant: str = "main",
-    run_at: datetime | None = None,
-    key: str | None = None,
-    lane: str = "",
-    max_attempts: int = 12,
-) -> str:
-    """Do what `enqueue` does, for callers that hold no `Core`."""
-    now = clock.now()
-    job_id = ids.uuid7()
-    values = {
-        "id": job_id, "tenant": tenant, "kind": kind, "lane": lane, "key": key, "payload": dict(payload),
-        "state": "ready", "attempts": 0, "max_attempts": max_attempts, "run_at": run_at or now, "created_at": now,
-    }  # fmt: skip
-    if key is None:
-        tx.execute(sa.insert(jobs), values)
-        return job_id
-    found = tx.execute(sa.select(jobs.c.id).where(jobs.c.key == key)).scalar_one_or_none()
-    if found is not None:
-        return str(found)
-    tx.execute(_insert_once(tx).values(values))
-    return str(tx.execute(sa.select(jobs.c.id).where(jobs.c.key == key)).scalar_one())
-
-
-def _insert_once(tx: Tx) -> Any:
-    if tx.dialect == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-
-        return sqlite_insert(jobs).on_conflict_do_nothing(index_elements=["key"])
-    from sqlalchemy.dialects.postgresql import insert as postgres_insert
-
-    return postgres_insert(jobs).on_conflict_do_nothing(index_elements=["key"])
-
-
-def claim(
-    tx: Tx, now: datetime, token: str, kinds: Sequence[str], limit: int, *, full_lanes: Sequence[str] = ()
-) -> list[Job]:
-    """Claim up to `limit` due jobs of `kinds`; a job whose worker died is claimed again 15 seconds later, or by that worker's successor at once."""
-    due = sa.or_(
-        sa.and_(jobs.c.state == "ready", jobs.c.run_at <= now),
-        sa.and_(jobs.c.state == "running", jobs.c.lease_until < now),
-    )
-    wanted = (
-        sa.select(jobs.c.id)
-        .where(due, jobs.c.kind.in_(kinds))
-        .order_by(jobs.c.run_at, jobs.c.id)
-        .limit(limit)
-    )
-    if full_lanes:
-        wanted = wanted.where(jobs.c.lane.not_in(full_lanes))
-    if tx.dialect == "postgresql":
-        wanted = wanted.with_for_update(skip_locked=True)
-    rows = tx.execute(
-        sa.update(jobs)
-        .where(jobs.c.id.in_(wanted.scalar_subquery()))
-        .values(state="running", lease_token=token, lease_until=now + _LEASE, attempts=jobs.c.attempts + 1)
-        .returning(jobs)
-    ).mappings()
-    claimed = [
-        Job(
-            id=row["id"], tenant=row["tenant"], kind=row["kind"], lane=row["lane"], payload=row["payload"],
-            attempts=row["attempts"], max_attempts=row["max_attempts"], created_at=row["created_at"], lease_token=token,
-        )
-        for row in rows
-    ]  # fmt: skip
-    return sorted(claimed, key=lambda job: job.id)
-
-
-def _held(job: Job) -> sa.ColumnElement[bool]:
-    return sa.and_(jobs.c.id == job.id, jobs.c.lease_token == job.lease_token, jobs.c.state == "running")
-
-
-class _LeaseLost(Exception):
-    """Another worker took the job over; this one's effect is rolled back."""
-
-
-def _finish(tx: Tx, job: Job, now: datetime) -> None:
-    done = tx.execute(
-        sa.update(jobs)
-        .where(_held(job))
-        .values(state="done", finished_at=now, lease_token=None, lease_until=None)
-    )
-    if done.rowcount != 1:
-        raise _LeaseLost
 
 
 class Jobs:
@@ -330,27 +160,13 @@ class Jobs:
         """Make ready what whoever had this place before was running when it died."""
         if not self._place:
             return
-        left = sa.select(jobs.c.id).where(
-            jobs.c.state == "running", jobs.c.lease_token.startswith(self._place + ".", autoescape=True)
-        )
-
-        def take_up(tx: Tx) -> int:
-            # On PostgreSQL a transaction of the dead may still hold its row: that one waits for its lease.
-            free = left.with_for_update(skip_locked=True) if tx.dialect == "postgresql" else left
-            back = sa.update(jobs).where(jobs.c.id.in_(free.scalar_subquery()))
-            return tx.execute(back.values(state="ready", lease_token=None, lease_until=None)).rowcount
-
         try:
-            count = await self._core.db.write(take_up)
+            count = await self._core.db.write(lambda tx: take_up(tx, self._place))
         except Exception:
             log.exception("what the worker before left could not be taken up; its leases will run out")
             return
         if count:
             log.warning("took up %d jobs of the worker before", count)
-
-    def _token(self) -> str:
-        token = self._core.ids.token(12)
-        return f"{self._place}.{token}" if self._place else token
 
     async def prune(self) -> int:
         """Delete jobs that ended well more than seven days ago; the dead ones stay until somebody decides."""
@@ -366,7 +182,11 @@ class Jobs:
     async def _claim(self, limit: int) -> list[Job]:
         if not self._handlers:
             return []
-        now, token, kinds = self._core.clock.now(), self._token(), self.kinds
+        now, token, kinds = (
+            self._core.clock.now(),
+            token_at(self._place, self._core.ids.token(12)),
+            self.kinds,
+        )
         full = [lane for lane, count in self._lanes.items() if lane and 0 < self._lane_limit() <= count]
 
         def any_due(tx: Tx) -> bool:
@@ -414,14 +234,14 @@ class Jobs:
         """Hold on to what runs here: a lease is short so that a dead worker's jobs are soon somebody else's."""
         while True:
             await asyncio.sleep(_RENEW_SECONDS)
-            held = dict(self._held)
-            if not held:
+            mine = dict(self._held)
+            if not mine:
                 continue
-            until = self._core.clock.now() + _LEASE
+            until = self._core.clock.now() + LEASE
             statement = (
                 sa.update(jobs)
                 .where(
-                    jobs.c.id.in_(held), jobs.c.lease_token.in_(set(held.values())), jobs.c.state == "running"
+                    jobs.c.id.in_(mine), jobs.c.lease_token.in_(set(mine.values())), jobs.c.state == "running"
                 )
                 .values(lease_until=until)
             )
@@ -440,7 +260,7 @@ class Jobs:
                 run = handler.transactional
 
                 def effect(tx: Tx) -> None:
-                    _finish(tx, job, self._core.clock.now())
+                    finish(tx, job, self._core.clock.now())
                     run(tx, job)
 
                 await self._core.db.write(effect)
@@ -449,11 +269,11 @@ class Jobs:
                 outcome = await handler.outward(job)
 
                 def settled(tx: Tx) -> None:
-                    _finish(tx, job, self._core.clock.now())
+                    finish(tx, job, self._core.clock.now())
                     settle(tx, job, outcome)
 
                 await self._core.db.write(settled)
-        except _LeaseLost:
+        except LeaseLost:
             log.warning("job %s of kind %s was taken over by another worker", job.id, job.kind)
         except Exception as error:
             await self._failed(job, handler, error)
@@ -474,7 +294,7 @@ class Jobs:
         def write(tx: Tx) -> None:
             changed = tx.execute(
                 sa.update(jobs)
-                .where(_held(job))
+                .where(held(job))
                 .values(
                     state="dead" if dead else "ready",
                     run_at=now + wait,
