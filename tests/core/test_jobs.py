@@ -156,69 +156,68 @@ async def test_a_worker_that_lost_its_lease_leaves_no_effect(ready: Core, clock:
     assert effect_count(ready) == 1
 
 
-async def test_a_worker_takes_up_at_once_what_died_with_the_one_before_in_its_place(ready: Core) -> None:
-    died = asyncio.Event()
+async def left_by(core: Core, place: str, *, first: bool = True) -> asyncio.Task[int]:
+    """Have the worker at `place` hang in the middle of the one job that it finds, and return its task."""
+    hangs = asyncio.Event()
 
-    async def dies(job: Job) -> None:
-        died.set()
+    async def hang(job: Job) -> None:
+        hangs.set()
         await asyncio.Event().wait()
 
-    left: dict[str, str] = {}
-    held = []
-    for place in ("s1.worker", "s1.worker2", "s2.worker", ""):
-        runner = Jobs(ready, place=place)
-        runner.outward("greet", dies, lambda tx, job, outcome: None)
-        left[place] = ready.db.write_sync(
-            lambda tx, place=place: enqueue(tx, ready, "greet", {"name": place})
-        )
-        died.clear()
-        held.append(asyncio.create_task(runner.run_once()))
-        await died.wait()
-    successor = Jobs(ready, place="s1.worker")
+    runner = Jobs(core, place=place)
+    runner.outward("greet", hang, lambda tx, job, outcome: None)
+    if not first:
+        await runner._take_up()
+    task = asyncio.create_task(runner.run_once())
+    await hangs.wait()
+    return task
+
+
+async def followed_at(core: Core, place: str) -> None:
+    """Run the next worker at `place` until it left an effect."""
+    successor = Jobs(core, place=place)
     successor.transactional("greet", leave_effect)
     stop = asyncio.Event()
     running = asyncio.create_task(successor.run(stop, idle=0.01))
     for _ in range(500):
-        if effect_count(ready):
+        if effect_count(core):
             break
         await asyncio.sleep(0.01)
     stop.set()
     await running
-    ran = [place for place, job_id in left.items() if state_of(ready, job_id)["state"] == "done"]
-    assert ran == ["s1.worker"]
-    assert state_of(ready, left["s1.worker"])["attempts"] == 2
-    for task in held:
+
+
+async def ended(tasks: list[asyncio.Task[int]]) -> None:
+    for task in tasks:
         task.cancel()
-    await asyncio.gather(*held, return_exceptions=True)
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_worker_takes_up_at_once_what_died_with_the_one_before_in_its_place(ready: Core) -> None:
+    left, held = {}, []
+    for place in ("s1.worker", "s1.worker2", "s2.worker", ""):
+        body = {"name": place}
+        left[place] = ready.db.write_sync(lambda tx, body=body: enqueue(tx, ready, "greet", body))
+        held.append(await left_by(ready, place))
+    await followed_at(ready, "s1.worker")
+    done = [place for place, job_id in left.items() if state_of(ready, job_id)["state"] == "done"]
+    assert done == ["s1.worker"]
+    assert state_of(ready, left["s1.worker"])["attempts"] == 2
+    await ended(held)
 
 
 async def test_what_was_left_behind_too_often_waits_for_its_lease(ready: Core, clock: ManualClock) -> None:
     """It may be what kills its workers, and is not to take others with it again and again."""
-    died = asyncio.Event()
-
-    async def dies(job: Job) -> None:
-        died.set()
-        await asyncio.Event().wait()
-
     job_id = ready.db.write_sync(lambda tx: enqueue(tx, ready, "greet", {"name": "a"}))
-    held = []
-    for life in range(1, 5):
-        runner = Jobs(ready, place="s1.worker")
-        runner.outward("greet", dies, lambda tx, job, outcome: None)
-        await runner._take_up()
-        died.clear()
-        held.append(asyncio.create_task(runner.run_once()))
-        await died.wait()
-        assert state_of(ready, job_id)["attempts"] == life
+    held = [await left_by(ready, "s1.worker", first=life == 0) for life in range(4)]
+    assert state_of(ready, job_id)["attempts"] == 4
     fifth = Jobs(ready, place="s1.worker")
     fifth.transactional("greet", leave_effect)
     await fifth._take_up()
     assert await fifth.run_once() == 0
     clock.advance(timedelta(seconds=16))
     assert await fifth.run_once() == 1
-    for task in held:
-        task.cancel()
-    await asyncio.gather(*held, return_exceptions=True)
+    await ended(held)
 
 
 async def test_who_seemed_dead_and_comes_back_leaves_no_second_effect(ready: Core) -> None:
@@ -233,18 +232,9 @@ async def test_who_seemed_dead_and_comes_back_leaves_no_second_effect(ready: Cor
     ready.db.write_sync(lambda tx: enqueue(tx, ready, "greet", {"name": "a"}))
     running = asyncio.create_task(paused.run_once())
     await started.wait()
-    successor = Jobs(ready, place="s1.worker")
-    successor.transactional("greet", leave_effect)
-    stop = asyncio.Event()
-    following = asyncio.create_task(successor.run(stop, idle=0.01))
-    for _ in range(500):
-        if effect_count(ready):
-            break
-        await asyncio.sleep(0.01)
+    await followed_at(ready, "s1.worker")
     resume.set()
     await running
-    stop.set()
-    await following
     assert effect_count(ready) == 1
 
 
