@@ -66,9 +66,23 @@ def test_an_alert_is_found_under_whatever_came_after_it() -> None:
 def test_a_captured_payment_tells_of_no_cap() -> None:
     log = Log()
     trail = log.trail()
-    log.actions += ["payment.captured", "capability.used", "refund.recapitulated"]
+    log.actions += [
+        "payment.captured",
+        "capability.used",
+        "captcha.shown",
+        "tenant.escaped",
+        "paymentCaptured",
+    ]
     assert alerts(lab(), trail, CAP_ALERT, 0) == []
-    named = ["refund.cap", "refund_cap_met", "Caps.exceeded", "payments.velocity", "anomaly.refunds", "alert"]
+    named = [
+        "refund.cap",
+        "refund_cap_met",
+        "RefundCapReached",
+        "capped",
+        "payments.velocity",
+        "anomaly.refunds",
+        "alert",
+    ]
     log.actions += named
     assert alerts(lab(), trail, CAP_ALERT, 0) == named[::-1]
 

@@ -22,9 +22,8 @@ class Masker:
 
     def __init__(self) -> None:
         self._labels: dict[str, str] = {}
-        self._ordered: tuple[
-            tuple[str, str], ...
-        ] = ()  # longest first: no secret is replaced inside a longer one
+        # Longest first: no secret is replaced inside a longer one.
+        self._ordered: tuple[tuple[str, str], ...] = ()
         self._known: dict[str, str] = {}
         self._lock = threading.Lock()
 
@@ -47,9 +46,7 @@ class Masker:
 
     def text(self, text: str) -> str:
         """Return `text` with every secret replaced, cut at `MAX_BODY` characters."""
-        known = (
-            self._known
-        )  # of one moment, as what is then known of secrets: both are replaced, never changed back
+        known = self._known  # goes with the secrets of this moment: whoever learns one begins another
         if text in known:
             return known[text]
         shown = text

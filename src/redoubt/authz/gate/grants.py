@@ -63,9 +63,8 @@ def declared_grants(policies: PolicySet) -> list[Declared]:
     return [*_declared(_Addressed(policies.version, policies))]
 
 
-@lru_cache(
-    maxsize=4
-)  # each enrolment asks about the running set, and each answer takes a look into all environments
+# Each enrolment asks about the running set, and an answer takes a look into all environments of its schema.
+@lru_cache(maxsize=4)
 def _declared(addressed: _Addressed) -> tuple[Declared, ...]:
     policies = addressed.policies
     schema = read_schema(policies.schema_text)

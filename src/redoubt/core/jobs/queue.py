@@ -131,7 +131,10 @@ def _insert_once(tx: Tx) -> Any:
 def claim(
     tx: Tx, now: datetime, token: str, kinds: Sequence[str], limit: int, *, full_lanes: Sequence[str] = ()
 ) -> list[Job]:
-    """Claim up to `limit` due jobs of `kinds`; a job whose worker died is claimed again 15 seconds later, or by that worker's successor at once."""
+    """Claim up to `limit` due jobs of `kinds`; a job whose worker died is claimed again when its lease is over (`LEASE`).
+
+    Its successor can `take_up` the job before that.
+    """
     due = sa.or_(
         sa.and_(jobs.c.state == "ready", jobs.c.run_at <= now),
         sa.and_(jobs.c.state == "running", jobs.c.lease_until < now),

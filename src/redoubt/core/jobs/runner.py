@@ -182,11 +182,8 @@ class Jobs:
     async def _claim(self, limit: int) -> list[Job]:
         if not self._handlers:
             return []
-        now, token, kinds = (
-            self._core.clock.now(),
-            token_at(self._place, self._core.ids.token(12)),
-            self.kinds,
-        )
+        now, kinds = self._core.clock.now(), self.kinds
+        token = token_at(self._place, self._core.ids.token(12))
         full = [lane for lane, count in self._lanes.items() if lane and 0 < self._lane_limit() <= count]
 
         def any_due(tx: Tx) -> bool:

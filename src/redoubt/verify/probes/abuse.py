@@ -13,8 +13,8 @@ from .payments import approve, paid_on_page, quiet_start
 from .till import Sale, Till
 from .trail import Trail
 
-CAP_ALERT = r"(?i)velocity|(?<![a-z])caps?(?![a-z])|anomal|alert"
-"""What an event may be called that tells of a cap; a payment that was captured is none."""
+CAP_ALERT = r"(?i)velocity|(?<!s)cap(?!tur|tcha|tion|abil|acit|it)|anomal|alert"
+"""What an event may be called that tells of a cap; a payment that was captured, or a captcha, is none."""
 _LATE_SECONDS = 4.0
 """How long after the first refund one too many may come."""
 
